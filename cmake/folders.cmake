@@ -1,0 +1,63 @@
+# One function per kind of target, so that a folder's CMakeLists.txt is a line or two.
+
+add_library(coeus_options INTERFACE)
+target_include_directories(coeus_options INTERFACE ${CMAKE_SOURCE_DIR}/src)
+target_compile_options(coeus_options INTERFACE -Wall -Wextra -Wno-missing-field-initializers)
+if(COEUS_WERROR)
+  target_compile_options(coeus_options INTERFACE -Werror)
+endif()
+if(COEUS_SANITIZE)
+  target_compile_options(coeus_options INTERFACE -fsanitize=${COEUS_SANITIZE} -fno-omit-frame-pointer)
+  target_link_options(coeus_options INTERFACE -fsanitize=${COEUS_SANITIZE})
+endif()
+target_compile_definitions(coeus_options INTERFACE COEUS_VERSION="${PROJECT_VERSION}"
+                                                   COEUS_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+
+# torch/torch.h takes 17 s to parse and 6 s with a precompiled header, which this target holds once.
+add_library(coeus_torch_pch OBJECT ${CMAKE_SOURCE_DIR}/cmake/torch_pch.cpp)
+target_link_libraries(coeus_torch_pch PUBLIC coeus_options coeus_torch fmt::fmt spdlog::spdlog
+                                             nlohmann_json::nlohmann_json)
+target_precompile_headers(coeus_torch_pch PRIVATE <torch/torch.h> <fmt/format.h> <fmt/ranges.h>
+                                                  <nlohmann/json.hpp>)
+
+function(coeus_use_torch target)
+  target_link_libraries(${target} PUBLIC coeus_torch fmt::fmt spdlog::spdlog
+                                         nlohmann_json::nlohmann_json)
+  target_precompile_headers(${target} REUSE_FROM coeus_torch_pch)
+endfunction()
+
+# coeus_folder(NAME [TORCH] [LINK target ...]): the library coeus_NAME of this folder's *.cpp (and
+# those of its subfolders), and, from its *_test.cpp, the test program coeus_NAME_test.
+function(coeus_folder name)
+  cmake_parse_arguments(arg "TORCH" "" "LINK;TEST_LINK" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS *.cpp)
+  set(tests ${sources})
+  list(FILTER sources EXCLUDE REGEX "_test\\.cpp$")
+  list(FILTER tests INCLUDE REGEX "_test\\.cpp$")
+  if(NOT sources)
+    add_library(coeus_${name} INTERFACE)
+    target_link_libraries(coeus_${name} INTERFACE coeus_options ${arg_LINK})
+    return()
+  endif()
+  add_library(coeus_${name} STATIC ${sources})
+  target_link_libraries(coeus_${name} PUBLIC coeus_options ${arg_LINK})
+  if(arg_TORCH)
+    coeus_use_torch(coeus_${name})
+  endif()
+  if(tests)
+    add_executable(coeus_${name}_test ${tests})
+    target_link_libraries(coeus_${name}_test PRIVATE coeus_${name} ${arg_TEST_LINK} GTest::gmock
+                                                     GTest::gtest GTest::gtest_main)
+    if(arg_TORCH)
+      coeus_use_torch(coeus_${name}_test)
+    endif()
+    coeus_discover_tests(coeus_${name}_test)
+  endif()
+endfunction()
+
+# Every gtest case becomes a CTest case of its own; `ctest -R name` runs one.
+function(coeus_discover_tests target)
+  include(GoogleTest)
+  gtest_discover_tests(${target} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
+                       PROPERTIES TIMEOUT 600)
+endfunction()

@@ -1,0 +1,1 @@
+// The translation unit that holds the precompiled header of torch/torch.h (see folders.cmake).

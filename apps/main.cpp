@@ -1,0 +1,56 @@
+// coeus: one binary, one subcommand per job.
+#include <fmt/core.h>
+
+#include <exception>
+#include <new>
+
+#include "commands.h"
+#include "coeus/base/error.h"
+#include "coeus/base/log.h"
+
+namespace {
+
+using namespace coeus;
+
+ExitCode run(int argc, char** argv) {
+  CLI::App program{
+      "coeus trains large language models: TorchTitan's configuration and losses, in C++.\n"
+      "Examples:\n"
+      "  coeus train configs/llama3/debug_model.toml --training.steps=100\n"
+      "  coeus config configs/llama3/8b.toml --model-summary\n"
+      "  coeus generate configs/llama3/debug_model.toml --prompt 'Once upon a time'",
+      "coeus"};
+  program.set_version_flag("--version", std::string("coeus ") + COEUS_VERSION);
+  program.require_subcommand(1);
+  Command chosen;
+  add_train_command(program, chosen);
+  add_config_command(program, chosen);
+  add_generate_command(program, chosen);
+  add_tokenizer_command(program, chosen);
+  add_compare_command(program, chosen);
+  try {
+    program.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return program.exit(error) == 0 ? ExitCode::kDone : ExitCode::kConfiguration;
+  }
+  return chosen();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  init_log();
+  ExitCode code = ExitCode::kFailure;
+  try {
+    code = run(argc, argv);
+  } catch (const Error& error) {
+    log_error("{}", error.what());
+    code = error.exit_code();
+  } catch (const std::bad_alloc&) {
+    log_error("out of memory: lower training.local_batch_size or training.seq_len");
+    code = ExitCode::kOutOfMemory;
+  } catch (const std::exception& error) {
+    log_error("{}", error.what());
+  }
+  return static_cast<int>(code);
+}

@@ -25,8 +25,8 @@ endif()
 add_library(coeus_torch INTERFACE)
 # -idirafter: the wheel ships its own fmt, which must not hide the system's.
 target_compile_options(coeus_torch INTERFACE
-  "SHELL:-idirafter ${COEUS_TORCH_ROOT}/include"
-  "SHELL:-idirafter ${COEUS_TORCH_ROOT}/include/torch/csrc/api/include")
+  "SHELL:-idirafter \"${COEUS_TORCH_ROOT}/include\""
+  "SHELL:-idirafter \"${COEUS_TORCH_ROOT}/include/torch/csrc/api/include\"")
 target_link_libraries(coeus_torch INTERFACE
   ${COEUS_TORCH_ROOT}/lib/libtorch_cpu.so ${COEUS_TORCH_ROOT}/lib/libc10.so)
 # The wheel's libraries find CUDA's runtime stubs in their sibling wheels by their own run path.

@@ -1,8 +1,12 @@
 # One function per kind of target, so that a folder's CMakeLists.txt is a line or two.
 
 add_library(coeus_options INTERFACE)
+# -fPIC for programs too: a precompiled header serves only those compiled alike.
+target_compile_options(coeus_options INTERFACE -fPIC)
 target_include_directories(coeus_options INTERFACE ${CMAKE_SOURCE_DIR}/src)
-target_compile_options(coeus_options INTERFACE -Wall -Wextra -Wno-missing-field-initializers)
+target_compile_options(coeus_options INTERFACE -Wall -Wextra -Wno-missing-field-initializers
+  # g++ 12 reports overlaps in std::string concatenation that cannot happen (GCC bug 105651).
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)
 if(COEUS_WERROR)
   target_compile_options(coeus_options INTERFACE -Werror)
 endif()
@@ -27,10 +31,16 @@ function(coeus_use_torch target)
 endfunction()
 
 # coeus_folder(NAME [TORCH] [LINK target ...]): the library coeus_NAME of this folder's *.cpp (and
-# those of its subfolders), and, from its *_test.cpp, the test program coeus_NAME_test.
+# those of its subfolders that have no CMakeLists.txt of their own), and, from its *_test.cpp, the
+# test program coeus_NAME_test.
 function(coeus_folder name)
   cmake_parse_arguments(arg "TORCH" "" "LINK;TEST_LINK" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS *.cpp)
+  file(GLOB own_lists CONFIGURE_DEPENDS */CMakeLists.txt)
+  foreach(own_list ${own_lists})
+    get_filename_component(subfolder ${own_list} DIRECTORY)
+    list(FILTER sources EXCLUDE REGEX "^${subfolder}/")
+  endforeach()
   set(tests ${sources})
   list(FILTER sources EXCLUDE REGEX "_test\\.cpp$")
   list(FILTER tests INCLUDE REGEX "_test\\.cpp$")

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds everything and runs every test.
+#
+#   ./test.sh [ctest arguments]     for example ./test.sh -R Packing
+#
+# Environment: COEUS_PARITY names a folder of reference losses; the text cases run when it is set.
+source "$(dirname "${BASH_SOURCE[0]}")/tools/steps.sh"
+
+case ${1:-} in
+  -h | --help) exec sed -n '2,/^$/{s/^# \?//p}' "${BASH_SOURCE[0]}" ;;
+esac
+
+"$COEUS_ROOT/tools/setup.sh" || exit $?
+"$COEUS_ROOT/tools/build.sh" all || exit $?
+
+step "Running the tests"
+# A test uses several threads, so only half as many run at once as there are cores.
+cores=$(nproc)
+ctest --test-dir "$COEUS_ROOT/build" --output-on-failure -j "$((cores < 4 ? 2 : cores / 2))" "$@"

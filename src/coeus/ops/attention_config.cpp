@@ -1,0 +1,14 @@
+#include "coeus/ops/attention_config.h"
+
+#include "coeus/base/config_schema.h"
+
+namespace coeus {
+
+void describe(AttentionConfig& config, ConfigSection& section) {
+  section
+      .field("engine", config.engine,
+             "Which code computes attention; auto picks by mask and device. Own key.")
+      .one_of({"auto", "reference", "sdpa", "block_sparse", "check"});
+}
+
+}  // namespace coeus

@@ -1,0 +1,139 @@
+// LibTorch's flash attention knows dense causal and full attention. A packed row under documents and
+// causal is a list of such pieces, one call each.
+#include <torch/torch.h>
+
+#include <vector>
+
+#include "coeus/base/error.h"
+#include "coeus/ops/attention.h"
+
+namespace coeus {
+
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+/// A dense piece of attention: tokens of rows [row_begin, row_end) under one segment.
+struct Piece {
+  int64_t row_begin;
+  int64_t row_end;
+  Segment segment;
+};
+
+std::vector<Piece> pieces_of(const BlockMask& mask) {
+  std::vector<Piece> pieces;
+  for (int64_t row = 0; row < mask.batch_size();) {
+    // Rows that share one lowered mask, as all do under plain causal, go in one call.
+    int64_t end = row + 1;
+    while (end < mask.batch_size() && mask.shared_row(end) == mask.shared_row(row)) ++end;
+    const auto segments = mask.segments(row);
+    COEUS_CHECK(segments.has_value(),
+                "[attention] the engine sdpa computes causal and full attention over runs of "
+                "tokens, and the mask of row {} is not made of such runs; use engine auto",
+                row);
+    for (const Segment& segment : *segments) pieces.push_back({row, end, segment});
+    row = end;
+  }
+  return pieces;
+}
+
+/// The piece's share of x [batch, tokens, heads, dim], as [rows, heads, tokens, dim].
+at::Tensor queries_of(const at::Tensor& x, const Piece& piece) {
+  const Segment& s = piece.segment;
+  return x.slice(0, piece.row_begin, piece.row_end)
+      .slice(1, s.query_begin, s.query_end)
+      .transpose(1, 2);
+}
+at::Tensor keys_of(const at::Tensor& x, const Piece& piece) {
+  const Segment& s = piece.segment;
+  return x.slice(0, piece.row_begin, piece.row_end)
+      .slice(1, s.key_begin, s.key_end)
+      .transpose(1, 2);
+}
+
+bool sees_nothing(const Piece& piece) {
+  return piece.segment.key_begin == piece.segment.key_end;
+}
+
+class SegmentedFlashAttention : public torch::autograd::Function<SegmentedFlashAttention> {
+ public:
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& q, const at::Tensor& k,
+                            const at::Tensor& v, const std::vector<Piece>& pieces, double scale) {
+    at::Tensor out = at::empty({q.size(0), q.size(1), q.size(2), v.size(3)}, q.options());
+    variable_list saved = {q, k, v, out};
+    for (const Piece& piece : pieces) {
+      at::Tensor to = queries_of(out, piece);
+      if (sees_nothing(piece)) {
+        to.zero_();
+        continue;
+      }
+      auto [piece_out, lse] = at::_scaled_dot_product_flash_attention_for_cpu(
+          queries_of(q, piece), keys_of(k, piece), keys_of(v, piece), 0.0, piece.segment.causal, {},
+          scale);
+      to.copy_(piece_out);
+      saved.push_back(lse);
+    }
+    context->save_for_backward(saved);
+    context->saved_data["scale"] = scale;
+    context->saved_data["pieces"] = at::IValue(flatten(pieces));
+    return out;
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list grads) {
+    const variable_list saved = context->get_saved_variables();
+    const at::Tensor &q = saved[0], &k = saved[1], &v = saved[2], &out = saved[3];
+    const double scale = context->saved_data["scale"].toDouble();
+    const std::vector<Piece> pieces = unflatten(context->saved_data["pieces"].toIntVector());
+    const at::Tensor grad_out = grads[0].contiguous();
+    at::Tensor grad_q = at::zeros_like(q);
+    // Keys seen by several pieces collect from each of them.
+    at::Tensor grad_k = at::zeros_like(k);
+    at::Tensor grad_v = at::zeros_like(v);
+    size_t next_lse = 4;
+    for (const Piece& piece : pieces) {
+      if (sees_nothing(piece)) continue;
+      auto [piece_q, piece_k, piece_v] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
+          queries_of(grad_out, piece), queries_of(q, piece), keys_of(k, piece), keys_of(v, piece),
+          queries_of(out, piece), saved[next_lse++], 0.0, piece.segment.causal, {}, scale);
+      queries_of(grad_q, piece).copy_(piece_q);
+      keys_of(grad_k, piece).add_(piece_k);
+      keys_of(grad_v, piece).add_(piece_v);
+    }
+    return {grad_q, grad_k, grad_v, {}, {}};
+  }
+
+ private:
+  static std::vector<int64_t> flatten(const std::vector<Piece>& pieces) {
+    std::vector<int64_t> numbers;
+    for (const Piece& p : pieces)
+      numbers.insert(numbers.end(), {p.row_begin, p.row_end, p.segment.query_begin,
+                                     p.segment.query_end, p.segment.key_begin, p.segment.key_end,
+                                     p.segment.causal ? 1 : 0});
+    return numbers;
+  }
+  static std::vector<Piece> unflatten(const std::vector<int64_t>& n) {
+    std::vector<Piece> pieces;
+    for (size_t i = 0; i < n.size(); i += 7)
+      pieces.push_back(
+          {n[i], n[i + 1], {n[i + 2], n[i + 3], n[i + 4], n[i + 5], n[i + 6] != 0}});
+    return pieces;
+  }
+};
+
+}  // namespace
+
+at::Tensor attention_sdpa(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                          const BlockMask& mask, double scale) {
+  COEUS_CHECK(q.device().is_cpu() && q.size(3) == v.size(3),
+              "[attention] the engine sdpa wants tensors on the CPU and equal head dims of k and v, "
+              "got {} and {} and {}; use engine reference",
+              q.device().str(), k.size(3), v.size(3));
+  // The CPU's flash attention has no grouped heads.
+  const int64_t shared = q.size(2) / k.size(2);
+  const at::Tensor k_all = shared == 1 ? k : k.repeat_interleave(shared, 2);
+  const at::Tensor v_all = shared == 1 ? v : v.repeat_interleave(shared, 2);
+  return SegmentedFlashAttention::apply(q, k_all, v_all, pieces_of(mask), scale);
+}
+
+}  // namespace coeus

@@ -1,0 +1,15 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+namespace coeus {
+
+/// x / sqrt(mean(x^2) + eps) * weight over the last dimension (Zhang and Sennrich, arXiv
+/// 1910.07467). x: [..., dim]; weight: [dim]. Computed in float32, returned in x's dtype.
+/// Throws Error when the sizes disagree.
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
+
+/// The same by plain tensor operations: what `rms_norm` is tested against.
+at::Tensor rms_norm_reference(const at::Tensor& x, const at::Tensor& weight, double eps);
+
+}  // namespace coeus

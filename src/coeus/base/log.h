@@ -1,4 +1,5 @@
-// The log: TorchTitan's line prefix, on standard error.
+// The log: TorchTitan's line prefix, on standard error, above a status line that stays at the
+// bottom of a terminal.
 #pragma once
 
 #include <spdlog/spdlog.h>
@@ -8,11 +9,22 @@
 namespace coeus {
 
 /// Sets the format `[coeus] 2026-01-31 12:00:00,000 - root - INFO - message` on standard error.
-/// `color` false drops terminal colours. Call once, from main.
+/// Terminal colours in messages are kept on a terminal only, and dropped when `color` is false or
+/// the environment sets NO_COLOR. Call once, from main.
 void init_log(bool color = true);
 
-/// Also writes every line to `path` from now on. Throws Error if it cannot be opened.
+/// Also writes every line, without colours, to `path` from now on. Throws Error if it cannot be
+/// opened.
 void log_to_file(const std::string& path);
+
+/// Keeps `text` (one line, no colours) as the last line of the terminal, below all log lines, until
+/// it is replaced or taken away with "". Nothing is shown when log_terminal_columns() is 0. `text`
+/// must be shorter than a row, for a wrapped line cannot be cleared. May be called by any thread.
+void set_status_line(const std::string& text);
+
+/// The width of the terminal that standard error is; 0 when it is none, when it cannot redraw a
+/// line (TERM unset or "dumb"), or before init_log.
+int log_terminal_columns();
 
 /// Writes one line at the given level: log_info("loaded {} tensors", n).
 template <class... Args>

@@ -1,0 +1,151 @@
+#include "coeus/train/job_rules.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "coeus/base/config_text.h"
+#include "coeus/base/error.h"
+#include "coeus/mask/mask.h"
+#include "coeus/train/job_config.h"
+#include "coeus/train/unsupported_features.h"
+
+namespace coeus {
+namespace {
+
+/// "FILE:12: training.seq_len": how every line about a key begins.
+std::string place_of(const ConfigReport& report, std::string_view key) {
+  return report.is_set(key) ? fmt::format("{}: {}", report.source_of(key).place, key)
+                            : std::string(key);
+}
+
+void check_batch(const TrainingConfig& training, const ParallelismConfig& parallelism,
+                 const ConfigReport& report, ConfigMistakes& mistakes) {
+  if (training.global_batch_size < 0) return;
+  const std::int64_t ranks = parallelism.data_parallel_replicate_degree *
+                             std::max<std::int64_t>(1, parallelism.data_parallel_shard_degree);
+  const std::int64_t pass = training.local_batch_size * ranks;
+  if (training.global_batch_size % pass != 0)
+    mistakes.push_back(
+        fmt::format("{} = {}: must be a multiple of training.local_batch_size x data-parallel "
+                    "ranks = {} x {} = "
+                    "{}",
+                    place_of(report, "training.global_batch_size"), training.global_batch_size,
+                    training.local_batch_size, ranks, pass));
+}
+
+void check_data(const TrainingConfig& training, const ConfigReport& report,
+                ConfigMistakes& mistakes) {
+  if (training.mixture.empty()) return;
+  for (const char* key : {"training.dataset", "training.dataset_path"})
+    if (report.is_set(key))
+      mistakes.push_back(fmt::format(
+          "{}: would be ignored, for training.mixture names the data sets; set one of the two",
+          place_of(report, key)));
+}
+
+void check_checkpoint(const CheckpointConfig& checkpoint, const ConfigReport& report,
+                      ConfigMistakes& mistakes) {
+  if (checkpoint.enable && checkpoint.keep_latest_k == 1)
+    mistakes.push_back(
+        fmt::format("{} = 1: keep at least 2, or 0 for all: when the only one is damaged, nothing "
+                    "is left to go "
+                    "on from",
+                    place_of(report, "checkpoint.keep_latest_k")));
+  if (checkpoint.enable) return;
+  if (checkpoint.initial_load_path)
+    mistakes.push_back(fmt::format("{}: needs checkpoint.enable = true",
+                                   place_of(report, "checkpoint.initial_load_path")));
+  if (checkpoint.create_seed_checkpoint)
+    mistakes.push_back(fmt::format("{}: needs checkpoint.enable = true",
+                                   place_of(report, "checkpoint.create_seed_checkpoint")));
+}
+
+void check_schedule(const LrSchedulerConfig& schedule, std::int64_t steps, ConfigReport& report) {
+  if (schedule.warmup_steps > steps)
+    report.warnings.push_back(fmt::format(
+        "{} = {} is more than training.steps = {}: warming up over all {} steps",
+        place_of(report, "lr_scheduler.warmup_steps"), schedule.warmup_steps, steps, steps));
+  if (!schedule.decay_ratio) return;
+  const std::int64_t warmup = std::min(schedule.warmup_steps, steps);
+  const auto decay =
+      static_cast<std::int64_t>(std::nearbyint(double(steps) * *schedule.decay_ratio));
+  if (warmup + decay > steps)
+    report.warnings.push_back(fmt::format(
+        "{} = {} asks for {} steps of decay after {} of warmup, but training.steps = {}: "
+        "decaying over {}",
+        place_of(report, "lr_scheduler.decay_ratio"), *schedule.decay_ratio, decay, warmup, steps,
+        steps - warmup));
+}
+
+void check_mask(const std::string& key, const std::string& text, const ConfigReport& report,
+                ConfigMistakes& mistakes) {
+  try {
+    parse_mask(text);
+  } catch (const Error& error) {
+    mistakes.push_back(
+        fmt::format("{} = {}: {}", place_of(report, key), quote_toml(text), error.what()));
+  }
+}
+
+void check_masks(const ModelConfig& model, const ConfigReport& report, ConfigMistakes& mistakes) {
+  if (!model.mask.empty()) check_mask("model.mask", model.mask, report, mistakes);
+  for (const auto& [name, text] : model.masks) check_mask("model.masks", text, report, mistakes);
+  if (!model.mask.empty() && !model.masks.empty())
+    mistakes.push_back(fmt::format("{}: model.masks is set too; set one of the two",
+                                   place_of(report, "model.mask")));
+}
+
+void tell_what_is_not_needed(const JobConfig& config, ConfigReport& report) {
+  if (config.compile.enable)
+    report.warnings.push_back(fmt::format("{}: nothing needs compiling; this has no effect",
+                                          place_of(report, "compile.enable")));
+  if (config.parallelism.enable_compiled_autograd)
+    report.warnings.push_back(
+        fmt::format("{}: nothing needs compiling; this has no effect",
+                    place_of(report, "parallelism.enable_compiled_autograd")));
+}
+
+}  // namespace
+
+void replace_deprecated_keys(JobConfig& config, ConfigReport& report, ConfigMistakes& mistakes) {
+  const std::optional<std::string>& older = config.model.tokenizer_path;
+  if (!older) return;
+  if (report.is_set("model.hf_assets_path") && config.model.hf_assets_path != *older) {
+    mistakes.push_back(
+        fmt::format("{}: is the older name of model.hf_assets_path, which is set to "
+                    "something else; set one of the two",
+                    place_of(report, "model.tokenizer_path")));
+    return;
+  }
+  report.warnings.push_back(fmt::format("{}: is deprecated; use model.hf_assets_path",
+                                        place_of(report, "model.tokenizer_path")));
+  config.model.hf_assets_path = *older;
+  report.sources["model.hf_assets_path"] = report.source_of("model.tokenizer_path");
+}
+
+void refuse_unsupported_features(JobConfig& config, const ConfigReport& report,
+                                 ConfigMistakes& mistakes) {
+  ConfigSchema schema;
+  describe(config, schema);
+  for (const UnsupportedFeature& feature : unsupported_features())
+    if (feature.is_asked_for(config))
+      mistakes.push_back(
+          fmt::format("{} = {}: not supported yet: {}; {}", place_of(report, feature.key),
+                      field_to_toml(*schema.find(feature.key)), feature.feature, feature.advice));
+}
+
+void check_together(const JobConfig& config, ConfigReport& report, ConfigMistakes& mistakes) {
+  if (report.source_of("job.config_file").kind == ConfigSource::Kind::kFile)
+    mistakes.push_back(fmt::format("{}: a file cannot name another; use the flag",
+                                   place_of(report, "job.config_file")));
+  check_masks(config.model, report, mistakes);
+  check_batch(config.training, config.parallelism, report, mistakes);
+  check_data(config.training, report, mistakes);
+  check_checkpoint(config.checkpoint, report, mistakes);
+  check_schedule(config.lr_scheduler, config.training.steps, report);
+  tell_what_is_not_needed(config, report);
+}
+
+}  // namespace coeus

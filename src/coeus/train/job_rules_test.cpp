@@ -1,0 +1,215 @@
+#include "coeus/train/job_rules.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "coeus/base/error.h"
+#include "coeus/train/job_config.h"
+#include "coeus/train/unsupported_features.h"
+
+namespace coeus {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+/// The message of the refusal, or nothing.
+std::string refusal(const std::vector<std::string>& flags, ConfigReport* report = nullptr) {
+  ConfigReport unused;
+  try {
+    load_job_config(flags, report == nullptr ? &unused : report);
+  } catch (const ConfigError& error) {
+    return error.what();
+  }
+  return "";
+}
+
+std::vector<std::string> warnings(const std::vector<std::string>& flags) {
+  ConfigReport report;
+  EXPECT_EQ(refusal(flags, &report), "");
+  return report.warnings;
+}
+
+struct Asked {
+  std::vector<std::string> flags;
+  std::string key;
+};
+
+const std::vector<Asked> kUnsupported = {
+    {{"--job.device=cuda"}, "job.device"},
+    {{"--profiling.enable_profiling"}, "profiling.enable_profiling"},
+    {{"--profiling.enable_memory_snapshot"}, "profiling.enable_memory_snapshot"},
+    {{"--metrics.enable_wandb"}, "metrics.enable_wandb"},
+    {{"--model.name=llama4"}, "model.name"},
+    {{"--model.converters=float8"}, "model.converters"},
+    {{"--model.print_after_conversion"}, "model.print_after_conversion"},
+    {{"--model.masks.rope=causal"}, "model.masks"},
+    {{"--model.show_masks"}, "model.show_masks"},
+    {{"--attention.engine=block_sparse"}, "attention.engine"},
+    {{"--attention.engine=check"}, "attention.engine"},
+    {{"--optimizer.early_step_in_backward"}, "optimizer.early_step_in_backward"},
+    {{"--training.enable_cpu_offload"}, "training.enable_cpu_offload"},
+    {{"--training.gc_debug"}, "training.gc_debug"},
+    {{"--training.debug_moe_force_load_balance"}, "training.debug_moe_force_load_balance"},
+    {{"--parallelism.data_parallel_replicate_degree=2"},
+     "parallelism.data_parallel_replicate_degree"},
+    {{"--parallelism.data_parallel_shard_degree=2"}, "parallelism.data_parallel_shard_degree"},
+    {{"--parallelism.tensor_parallel_degree=2"}, "parallelism.tensor_parallel_degree"},
+    {{"--parallelism.pipeline_parallel_degree=2"}, "parallelism.pipeline_parallel_degree"},
+    {{"--parallelism.pipeline_parallel_split_points=layers.2"},
+     "parallelism.pipeline_parallel_split_points"},
+    {{"--parallelism.context_parallel_degree=2"}, "parallelism.context_parallel_degree"},
+    {{"--parallelism.expert_parallel_degree=2"}, "parallelism.expert_parallel_degree"},
+    {{"--parallelism.expert_tensor_parallel_degree=2"},
+     "parallelism.expert_tensor_parallel_degree"},
+    {{"--checkpoint.enable", "--checkpoint.async_mode=async"}, "checkpoint.async_mode"},
+    {{"--checkpoint.enable", "--checkpoint.initial_load_path=x", "--checkpoint.initial_load_in_hf"},
+     "checkpoint.initial_load_in_hf"},
+    {{"--checkpoint.enable", "--checkpoint.last_save_in_hf"}, "checkpoint.last_save_in_hf"},
+    {{"--activation_checkpoint.mode=memory_budget"}, "activation_checkpoint.mode"},
+    {{"--activation_checkpoint.selective_ac_option=op"},
+     "activation_checkpoint.selective_ac_option"},
+    {{"--memory_estimation.enable"}, "memory_estimation.enable"},
+    {{"--fault_tolerance.enable"}, "fault_tolerance.enable"},
+    {{"--experimental.custom_import=x"}, "experimental.custom_import"},
+    {{"--experimental.custom_args_module=x"}, "experimental.custom_args_module"},
+};
+
+TEST(Unsupported, IsRefusedByNameWhenAskedFor) {
+  for (const Asked& asked : kUnsupported)
+    EXPECT_THAT(refusal(asked.flags),
+                testing::MatchesRegex("--[^:]*: " + asked.key + " = .*: not supported yet: .*"));
+}
+
+TEST(Unsupported, EveryEntryIsTestedHere) {
+  EXPECT_EQ(kUnsupported.size(), unsupported_features().size());
+}
+
+TEST(Unsupported, EveryEntryNamesKeysThatExist) {
+  JobConfig config;
+  ConfigSchema schema;
+  describe(config, schema);
+  for (const UnsupportedFeature& feature : unsupported_features()) {
+    EXPECT_NE(schema.find(feature.key), nullptr) << feature.key;
+    EXPECT_FALSE(feature.is_asked_for(config)) << feature.key << " by default";
+    for (std::string_view key : feature.also)
+      EXPECT_TRUE(key.ends_with('.') ? schema.has_section(key.substr(0, key.size() - 1))
+                                     : schema.find(key) != nullptr)
+          << key;
+  }
+}
+
+TEST(Unsupported, KeysOfAFeatureThatIsOffAreAcceptedAndTheirValuesChecked) {
+  EXPECT_EQ(refusal({"--checkpoint.async_mode=async", "--checkpoint.last_save_in_hf",
+                     "--activation_checkpoint.mode=full",
+                     "--activation_checkpoint.selective_ac_option=op",
+                     "--parallelism.pipeline_parallel_schedule=zbvzerobubble",
+                     "--parallelism.enable_async_tensor_parallel",
+                     "--quantize.linear.float8.recipe_name=rowwise",
+                     "--quantize.grouped_mm.mx.fqns=experts", "--fault_tolerance.group_size=2",
+                     "--checkpoint.keep_latest_k=1", "--training.gc_freq=1"}),
+            "");
+  EXPECT_THAT(refusal({"--parallelism.pipeline_parallel_schedule=2F2B"}), HasSubstr("\"1F1B\""));
+  EXPECT_THAT(refusal({"--quantize.linear.float8.recipe_name=colwise"}), HasSubstr("\"rowwise\""));
+  EXPECT_THAT(refusal({"--compile.components=model,los"}), HasSubstr("\"loss\""));
+  EXPECT_THAT(refusal({"--checkpoint.async_mode=sometimes"}), HasSubstr("\"disabled\""));
+  for (const char* option : {"ops", "0", "-1", "", "2.5", "02"})
+    EXPECT_THAT(refusal({"--activation_checkpoint.mode=none",
+                         std::string("--activation_checkpoint.selective_ac_option=") + option}),
+                HasSubstr("expected text, \"op\" or a whole number"));
+}
+
+TEST(JobRules, TheGlobalBatchIsAMultipleOfTheLocal) {
+  EXPECT_EQ(refusal({"--training.local_batch_size=4", "--training.global_batch_size=12"}), "");
+  EXPECT_THAT(refusal({"--training.local_batch_size=8", "--training.global_batch_size=12"}),
+              HasSubstr("--training.global_batch_size: training.global_batch_size = 12: must be a "
+                        "multiple of training.local_batch_size x data-parallel ranks = 8 x 1 = 8"));
+}
+
+TEST(JobRules, RangesOfTheLoopsNumbers) {
+  for (const char* flag : {"--training.seq_len=0",
+                           "--training.seq_len=-5",
+                           "--training.local_batch_size=0",
+                           "--training.global_batch_size=0",
+                           "--training.global_batch_size=-2",
+                           "--training.steps=0",
+                           "--training.max_norm=0",
+                           "--training.max_norm=nan",
+                           "--training.seed=-1",
+                           "--training.dtype=float16",
+                           "--training.mixed_precision_param=float16",
+                           "--training.mixed_precision_reduce=bfloat16",
+                           "--optimizer.lr=-1",
+                           "--optimizer.lr=inf",
+                           "--optimizer.beta1=1",
+                           "--optimizer.eps=-1e-8",
+                           "--optimizer.name=SGD",
+                           "--lr_scheduler.decay_ratio=1.5",
+                           "--lr_scheduler.warmup_steps=-1",
+                           "--lr_scheduler.min_lr_factor=2",
+                           "--checkpoint.interval=0",
+                           "--checkpoint.load_step=-2",
+                           "--validation.steps=0",
+                           "--validation.freq=0",
+                           "--metrics.log_freq=0",
+                           "--activation_checkpoint.memory_budget=2",
+                           "--checkpoint.exclude_from_loading=everything",
+                           "--parallelism.data_parallel_shard_degree=0"})
+    EXPECT_THAT(refusal({flag}), HasSubstr(std::string(flag) + ": expected ")) << flag;
+  EXPECT_EQ(refusal({"--training.max_norm=inf", "--training.global_batch_size=-1",
+                     "--validation.steps=-1", "--lr_scheduler.decay_ratio=0"}),
+            "");
+}
+
+TEST(JobRules, CheckpointsNeedEachOther) {
+  EXPECT_THAT(refusal({"--checkpoint.initial_load_path=x"}), HasSubstr("needs checkpoint.enable"));
+  EXPECT_THAT(refusal({"--checkpoint.create_seed_checkpoint"}),
+              HasSubstr("needs checkpoint.enable"));
+  EXPECT_THAT(refusal({"--checkpoint.enable", "--checkpoint.keep_latest_k=1"}),
+              HasSubstr("keep at least 2"));
+  EXPECT_EQ(refusal({"--checkpoint.enable", "--checkpoint.initial_load_path=x",
+                     "--checkpoint.keep_latest_k=0"}),
+            "");
+}
+
+TEST(JobRules, AMixtureReplacesTheDataSet) {
+  const std::string mixture = "--training.mixture=[{dataset=\"fortunes\"}]";
+  EXPECT_EQ(refusal({mixture}), "");
+  EXPECT_THAT(refusal({mixture, "--training.dataset=text"}), HasSubstr("would be ignored"));
+  EXPECT_THAT(refusal({mixture, "--training.dataset_path=x"}), HasSubstr("would be ignored"));
+}
+
+TEST(JobRules, MaskExpressionsMustParse) {
+  EXPECT_EQ(refusal({"--model.mask=causal & document"}), "");
+  EXPECT_THAT(refusal({"--model.mask=causal & dokument"}),
+              HasSubstr("--model.mask: model.mask = \"causal & dokument\": "));
+}
+
+TEST(JobRules, TheOlderNameOfTheTokenizersFolderStillCounts) {
+  ConfigReport report;
+  const JobConfig config = load_job_config({"--model.tokenizer_path=x"}, &report);
+  EXPECT_EQ(config.model.hf_assets_path, "x");
+  EXPECT_EQ(report.source_of("model.hf_assets_path").to_string(), "--model.tokenizer_path");
+  EXPECT_THAT(report.warnings, testing::Contains(HasSubstr("deprecated")));
+  EXPECT_THAT(refusal({"--model.tokenizer_path=x", "--model.hf_assets_path=y"}),
+              HasSubstr("older name of model.hf_assets_path"));
+}
+
+TEST(JobRules, AScheduleLongerThanTheRunIsCutWithAWarning) {
+  EXPECT_THAT(warnings({"--training.steps=100"}),
+              ElementsAre(HasSubstr("warming up over all 100 steps")));
+  EXPECT_THAT(warnings({"--training.steps=1000", "--lr_scheduler.decay_ratio=0.9"}),
+              ElementsAre(HasSubstr("asks for 900 steps of decay after 200 of warmup, but "
+                                    "training.steps = 1000: decaying over 800")));
+  EXPECT_THAT(warnings({"--lr_scheduler.decay_ratio=0.9"}), IsEmpty());
+}
+
+TEST(JobRules, CompilingIsAcceptedWithAWord) {
+  EXPECT_THAT(warnings({"--compile.enable"}), ElementsAre(HasSubstr("nothing needs compiling")));
+  EXPECT_THAT(warnings({"--parallelism.enable_compiled_autograd"}),
+              ElementsAre(HasSubstr("nothing needs compiling")));
+}
+
+}  // namespace
+}  // namespace coeus

@@ -1,0 +1,77 @@
+// Llama 3 (arXiv 2407.21783), with TorchTitan's parameter names and initialisation.
+#pragma once
+
+#include "coeus/mask/mask.h"
+#include "coeus/models/model.h"
+#include "coeus/nn/attention.h"
+#include "coeus/nn/embedding.h"
+#include "coeus/nn/feed_forward.h"
+#include "coeus/nn/linear.h"
+#include "coeus/nn/rms_norm.h"
+#include "coeus/nn/rope.h"
+
+namespace coeus::llama3 {
+
+struct Sizes {
+  int64_t dim = 4096;
+  int64_t n_layers = 32;
+  int64_t n_heads = 32;
+  int64_t n_kv_heads = 32;
+  int64_t vocab_size = 128256;
+  /// The feed-forward's hidden size is 8/3 dim, times the multiplier, rounded up to a multiple.
+  int64_t multiple_of = 256;
+  double ffn_dim_multiplier = 1.0;
+  double norm_eps = 1e-5;
+  double rope_theta = 500000;
+  nn::RopeScaling rope_scaling;
+  /// Positions that the rotary table holds: the run's sequence length.
+  int64_t max_seq_len = 131072;
+  /// Whether a layer's initial weights shrink with its own depth or with the model's.
+  bool depth_init = true;
+  Mask mask = mask::causal();
+
+  int64_t head_dim() const { return dim / n_heads; }
+  int64_t hidden_dim() const;
+};
+
+class TransformerBlock : public nn::Block {
+ public:
+  TransformerBlock(int64_t layer_id, const Sizes& sizes, AttentionEngine engine,
+                   const at::TensorOptions& options);
+  at::Tensor forward(const at::Tensor& h, const nn::OrderedInputs& inputs) override;
+  /// `prefix` is the block's name in the model ("layers.0").
+  void init_weights(uint64_t seed, const std::string& prefix);
+
+ private:
+  double init_std_;
+  nn::Attention attention_{nullptr};
+  nn::FeedForward feed_forward_{nullptr};
+  nn::RMSNorm attention_norm_{nullptr};
+  nn::RMSNorm ffn_norm_{nullptr};
+};
+
+class Transformer : public Model {
+ public:
+  Transformer(const Sizes& sizes, AttentionEngine engine, const at::TensorOptions& options);
+
+  at::Tensor forward(const at::Tensor& tokens, const at::Tensor& positions,
+                     const AttentionMasks& masks) override;
+  AttentionMasks get_attention_masks(std::span<const SequenceLayout> rows) const override;
+  std::vector<OrderSensitiveBuffer> get_order_sensitive_buffers(int64_t batch_size,
+                                                                int64_t seq_len) const override;
+  void init_weights(uint64_t seed) override;
+  std::vector<nn::Block*> blocks() override;
+  int64_t vocab_size() const override { return sizes_.vocab_size; }
+  double flops_per_token(int64_t seq_len) const override;
+  ActivationBytes activation_bytes_per_token(int64_t element_size) const override;
+
+ private:
+  Sizes sizes_;
+  at::Tensor rope_table_;
+  nn::Embedding tok_embeddings_{nullptr};
+  std::vector<std::shared_ptr<TransformerBlock>> layers_;
+  nn::RMSNorm norm_{nullptr};
+  nn::Linear output_{nullptr};
+};
+
+}  // namespace coeus::llama3

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <torch/nn/module.h>
+#include <torch/nn/pimpl.h>
+
+#include "coeus/mask/block_mask.h"
+#include "coeus/nn/linear.h"
+#include "coeus/ops/attention.h"
+
+namespace coeus::nn {
+
+struct AttentionSizes {
+  int64_t dim = 0;
+  int64_t n_heads = 0;
+  int64_t n_kv_heads = 0;
+  int64_t head_dim = 0;
+};
+
+/// Grouped-query self-attention with rotary positions (Llama 3: arXiv 2407.21783). What the tokens'
+/// order decides, positions and mask, comes in as arguments.
+class AttentionImpl : public torch::nn::Module {
+ public:
+  /// Throws Error unless n_heads is a multiple of n_kv_heads.
+  AttentionImpl(const AttentionSizes& sizes, AttentionEngine engine,
+                const at::TensorOptions& options);
+  /// x: [batch, seq, dim]; rope_table: see rope.h; positions: int32 [batch, seq]; mask: for batch
+  /// rows of seq queries and keys. Returns [batch, seq, dim].
+  at::Tensor forward(const at::Tensor& x, const at::Tensor& rope_table, const at::Tensor& positions,
+                     const BlockMask& mask);
+
+  Linear wq{nullptr};
+  Linear wk{nullptr};
+  Linear wv{nullptr};
+  Linear wo{nullptr};
+
+ private:
+  int64_t head_dim_;
+  AttentionEngine engine_;
+};
+TORCH_MODULE(Attention);
+
+}  // namespace coeus::nn

@@ -1,0 +1,23 @@
+#pragma once
+
+#include <torch/nn/module.h>
+#include <torch/nn/pimpl.h>
+
+#include "coeus/nn/linear.h"
+
+namespace coeus::nn {
+
+/// w2(silu(w1 x) * w3 x): the SwiGLU feed-forward layer (Shazeer, arXiv 2002.05202).
+class FeedForwardImpl : public torch::nn::Module {
+ public:
+  FeedForwardImpl(int64_t dim, int64_t hidden_dim, const at::TensorOptions& options);
+  /// x: [..., dim], returned in the same shape.
+  at::Tensor forward(const at::Tensor& x);
+
+  Linear w1{nullptr};
+  Linear w2{nullptr};
+  Linear w3{nullptr};
+};
+TORCH_MODULE(FeedForward);
+
+}  // namespace coeus::nn

@@ -1,0 +1,49 @@
+#include "coeus/nn/init.h"
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+namespace coeus::nn {
+namespace {
+
+TEST(Init, DrawsHaveTheStandardDeviationAskedFor) {
+  at::Tensor x = at::empty({300, 300});
+  init_normal(x, 1, "x", 0.5);
+  EXPECT_NEAR(x.mean().item<double>(), 0, 0.01);
+  EXPECT_NEAR(x.std().item<double>(), 0.5, 0.01);
+  init_truncated_normal(x, 1, "x", 0.02);
+  EXPECT_NEAR(x.std().item<double>(), 0.02, 0.001);
+}
+
+TEST(Init, TruncatedDrawsStayWithinTheCut) {
+  at::Tensor x = at::empty({100000});
+  init_truncated_normal(x, 1, "x", 1.0, 1.5);
+  EXPECT_LE(x.abs().max().item<double>(), 1.5);
+  EXPECT_GT(x.abs().max().item<double>(), 1.49);
+  // The standard deviation of a normal distribution cut at 1.5.
+  EXPECT_NEAR(x.std().item<double>(), 0.7426, 0.01);
+}
+
+TEST(Init, ValuesDoNotDependOnTheNumberOfThreads) {
+  at::Tensor many = at::empty({50000}), one = at::empty({50000});
+  init_normal(many, 3, "w", 1.0);
+  const int threads = at::get_num_threads();
+  at::set_num_threads(1);
+  init_normal(one, 3, "w", 1.0);
+  at::set_num_threads(threads);
+  EXPECT_TRUE(at::equal(many, one));
+}
+
+TEST(Init, SeedAndNameDecide) {
+  at::Tensor a = at::empty({8}), b = at::empty({8});
+  init_normal(a, 1, "w", 1.0);
+  init_normal(b, 1, "w", 1.0);
+  EXPECT_TRUE(at::equal(a, b));
+  init_normal(b, 2, "w", 1.0);
+  EXPECT_FALSE(at::equal(a, b));
+  init_normal(b, 1, "v", 1.0);
+  EXPECT_FALSE(at::equal(a, b));
+}
+
+}  // namespace
+}  // namespace coeus::nn

@@ -1,0 +1,15 @@
+#include "coeus/nn/rms_norm.h"
+
+#include <torch/torch.h>
+
+#include "coeus/ops/rms_norm.h"
+
+namespace coeus::nn {
+
+RMSNormImpl::RMSNormImpl(int64_t dim, double eps, const at::TensorOptions& options) : eps_(eps) {
+  weight = register_parameter("weight", at::empty({dim}, options));
+}
+
+at::Tensor RMSNormImpl::forward(const at::Tensor& x) { return rms_norm(x, weight, eps_); }
+
+}  // namespace coeus::nn

@@ -1,0 +1,39 @@
+#include "coeus/nn/rope.h"
+
+#include <torch/torch.h>
+
+#include <numbers>
+
+#include "coeus/base/error.h"
+
+namespace coeus::nn {
+
+namespace {
+
+at::Tensor scaled(const at::Tensor& freqs, const RopeScaling& scaling) {
+  const at::Tensor wavelength = 2 * std::numbers::pi / freqs;
+  const double original = static_cast<double>(scaling.original_max_position);
+  const at::Tensor is_long = wavelength > original / scaling.low_freq_factor;
+  const at::Tensor is_short = wavelength < original / scaling.high_freq_factor;
+  const at::Tensor blend = (original / wavelength - scaling.low_freq_factor) /
+                           (scaling.high_freq_factor - scaling.low_freq_factor);
+  const at::Tensor between = (1 - blend) * freqs / scaling.factor + blend * freqs;
+  return at::where(is_long, freqs / scaling.factor, at::where(is_short, freqs, between));
+}
+
+}  // namespace
+
+at::Tensor rope_table(const RopeOptions& options) {
+  COEUS_CHECK(options.head_dim > 0 && options.head_dim % 2 == 0,
+              "[rope_table] head_dim must be even and positive, got {}", options.head_dim);
+  COEUS_CHECK(options.max_positions > 0, "[rope_table] max_positions must be positive, got {}",
+              options.max_positions);
+  const at::Tensor exponents =
+      at::arange(0, options.head_dim, 2).to(at::kFloat) / static_cast<double>(options.head_dim);
+  const at::Tensor freqs = scaled(1.0 / at::pow(options.theta, exponents), options.scaling);
+  const at::Tensor angles =
+      at::outer(at::arange(options.max_positions).to(at::kFloat), freqs);
+  return at::stack({at::cos(angles), at::sin(angles)}, -1).contiguous();
+}
+
+}  // namespace coeus::nn

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "coeus/optim/optimizer_config.h"
+
+namespace coeus {
+
+/// Adam (Kingma and Ba, arXiv 1412.6980) and AdamW (Loshchilov and Hutter, arXiv 1711.05101) over
+/// named parameters, as PyTorch computes them. One fused update serves every
+/// `optimizer.implementation`.
+class Optimizer {
+ public:
+  /// Keeps references to the parameters. Throws ConfigError for another name than Adam or AdamW.
+  Optimizer(const OptimizerConfig& config,
+            std::vector<std::pair<std::string, at::Tensor>> parameters);
+
+  /// Updates every parameter by its gradient at learning rate `lr`. All must have a gradient.
+  void step(double lr);
+  /// Zeroes the gradients, keeping their memory.
+  void zero_grad();
+
+  /// The state for checkpoints, in place: "exp_avg.NAME", "exp_avg_sq.NAME" in the parameter's
+  /// shape and dtype, and "step", float32 [] and the same for all.
+  std::vector<std::pair<std::string, at::Tensor>> state() const;
+
+  const std::vector<std::pair<std::string, at::Tensor>>& parameters() const { return parameters_; }
+  /// Bytes of the state.
+  int64_t bytes() const;
+
+ private:
+  OptimizerConfig config_;
+  std::vector<std::pair<std::string, at::Tensor>> parameters_;
+  std::vector<at::Tensor> exp_avgs_;
+  std::vector<at::Tensor> exp_avg_sqs_;
+  /// The number of updates made; one tensor stands in every place of the fused call's list.
+  at::Tensor step_;
+};
+
+}  // namespace coeus

@@ -18,5 +18,6 @@ void add_config_command(CLI::App& program, Command& chosen);
 void add_tokenizer_command(CLI::App& program, Command& chosen);
 void add_generate_command(CLI::App& program, Command& chosen);
 void add_compare_command(CLI::App& program, Command& chosen);
+void add_mask_command(CLI::App& program, Command& chosen);
 
 }  // namespace coeus

@@ -6,6 +6,7 @@
 
 #include "commands.h"
 #include "coeus/base/error.h"
+#include "coeus/base/floating_point.h"
 #include "coeus/base/log.h"
 
 namespace {
@@ -28,6 +29,7 @@ ExitCode run(int argc, char** argv) {
   add_generate_command(program, chosen);
   add_tokenizer_command(program, chosen);
   add_compare_command(program, chosen);
+  add_mask_command(program, chosen);
   try {
     program.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -39,6 +41,7 @@ ExitCode run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  flush_denormals_to_zero();
   init_log();
   ExitCode code = ExitCode::kFailure;
   try {

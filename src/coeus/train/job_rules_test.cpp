@@ -45,7 +45,6 @@ const std::vector<Asked> kUnsupported = {
     {{"--model.converters=float8"}, "model.converters"},
     {{"--model.print_after_conversion"}, "model.print_after_conversion"},
     {{"--model.masks.rope=causal"}, "model.masks"},
-    {{"--model.show_masks"}, "model.show_masks"},
     {{"--attention.engine=block_sparse"}, "attention.engine"},
     {{"--attention.engine=check"}, "attention.engine"},
     {{"--optimizer.early_step_in_backward"}, "optimizer.early_step_in_backward"},

@@ -37,8 +37,6 @@ const std::vector<UnsupportedFeature>& unsupported_features() {
        "when true", "printing the converted model", "leave it false"},
       {"model.masks", [](Job c) { return !c.model.masks.empty(); }, "unless empty",
        "models with several masks", "use model.mask"},
-      {"model.show_masks", [](Job c) { return c.model.show_masks; }, "when true", "drawing masks",
-       "leave it false"},
       {"attention.engine", [](Job c) { return c.attention.engine == "block_sparse"; },
        "when \"block_sparse\"", "the block-sparse engine", "use \"auto\""},
       {"attention.engine", [](Job c) { return c.attention.engine == "check"; }, "when \"check\"",

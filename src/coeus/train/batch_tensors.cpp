@@ -1,0 +1,27 @@
+#include "coeus/train/batch_tensors.h"
+
+#include <torch/torch.h>
+
+#include "coeus/ops/cross_entropy.h"
+
+namespace coeus {
+
+namespace {
+
+static_assert(kIgnoredLabel == kIgnoreLabel);
+
+at::Tensor as_tensor(const std::vector<int32_t>& values, const Batch& batch, at::ScalarType dtype) {
+  // from_blob takes no const; nothing writes through it before the copy.
+  const at::Tensor view = at::from_blob(const_cast<int32_t*>(values.data()),
+                                        {batch.batch_size, batch.seq_len}, at::kInt);
+  return view.to(dtype, /*non_blocking=*/false, /*copy=*/true);
+}
+
+}  // namespace
+
+BatchTensors batch_tensors(const Batch& batch) {
+  return {as_tensor(batch.tokens, batch, at::kLong), as_tensor(batch.labels, batch, at::kLong),
+          as_tensor(batch.positions, batch, at::kInt)};
+}
+
+}  // namespace coeus

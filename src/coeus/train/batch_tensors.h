@@ -1,0 +1,19 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "coeus/data/batch.h"
+
+namespace coeus {
+
+/// A batch as the model takes it.
+struct BatchTensors {
+  at::Tensor tokens;     ///< int64 [batch, seq]
+  at::Tensor labels;     ///< int64 [batch, seq]
+  at::Tensor positions;  ///< int32 [batch, seq]
+};
+
+/// Copies the batch's arrays into tensors on the CPU.
+BatchTensors batch_tensors(const Batch& batch);
+
+}  // namespace coeus

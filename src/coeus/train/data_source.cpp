@@ -1,0 +1,91 @@
+#include "coeus/train/data_source.h"
+
+#include "coeus/base/error.h"
+#include "coeus/base/log.h"
+
+namespace coeus {
+
+namespace {
+
+bool has_text(const std::string& dataset) { return dataset != "synthetic"; }
+
+bool wants_tokenizer(const JobConfig& config) {
+  const TrainingConfig& training = config.training;
+  bool wanted = training.mixture.empty() && has_text(training.dataset);
+  for (const auto& entry : training.mixture) wanted = wanted || has_text(entry.dataset);
+  return wanted || (config.validation.enable && has_text(config.validation.dataset));
+}
+
+TextEncoder encoder_of(const std::shared_ptr<const Tokenizer>& tokenizer) {
+  if (!tokenizer) return {};
+  TextEncoder encoder;
+  encoder.encode = [tokenizer](std::string_view text, std::vector<int32_t>& tokens) {
+    const std::vector<int32_t> ids = tokenizer->encode_without_special_tokens(text);
+    tokens.insert(tokens.end(), ids.begin(), ids.end());
+  };
+  encoder.bos_id = tokenizer->bos_id();
+  encoder.eos_id = tokenizer->eos_id();
+  encoder.token_text = [tokenizer](int32_t id) { return tokenizer->id_to_token(id).value_or(""); };
+  return encoder;
+}
+
+uint64_t seed_of(const JobConfig& config) {
+  return static_cast<uint64_t>(config.training.seed.value_or(0));
+}
+
+}  // namespace
+
+std::shared_ptr<const Tokenizer> load_tokenizer(const JobConfig& config, int64_t vocab_size) {
+  if (!wants_tokenizer(config)) return nullptr;
+  auto tokenizer =
+      std::make_shared<const Tokenizer>(Tokenizer::from_folder(config.model.hf_assets_path));
+  COEUS_CHECK_CONFIG(
+      tokenizer->largest_id() < vocab_size,
+      "the tokenizer in {} has token ids up to {}, but {} {} has a vocabulary of {}; "
+      "use the tokenizer that the model was made for",
+      config.model.hf_assets_path, tokenizer->largest_id(), config.model.name, config.model.flavor,
+      vocab_size);
+  return tokenizer;
+}
+
+std::unique_ptr<Loader> make_training_loader(const JobConfig& config,
+                                             std::shared_ptr<const Tokenizer> tokenizer,
+                                             int64_t vocab_size, MaskFunction masks) {
+  const TrainingConfig& training = config.training;
+  DatasetOptions dataset = {
+      .shuffle = training.shuffle, .seed = seed_of(config), .vocab_size = vocab_size};
+  if (training.mixture.empty()) {
+    dataset.name = training.dataset;
+    dataset.path = training.dataset_path.value_or("");
+  }
+  for (const auto& entry : training.mixture)
+    dataset.mixture.push_back({entry.dataset, entry.path.value_or(""), entry.weight});
+  const LoaderOptions options = {
+      .seq_len = training.seq_len,
+      .local_batch_size = training.local_batch_size,
+      .vocab_size = vocab_size,
+      .positions = training.positions == "document" ? Positions::kDocument : Positions::kSequence};
+  return std::make_unique<Loader>(make_dataset(dataset), encoder_of(tokenizer), options,
+                                  std::move(masks));
+}
+
+std::unique_ptr<Loader> make_validation_loader(const JobConfig& config,
+                                               std::shared_ptr<const Tokenizer> tokenizer,
+                                               int64_t vocab_size, MaskFunction masks) {
+  const ValidationConfig& validation = config.validation;
+  const DatasetOptions dataset = {.name = validation.dataset,
+                                  .path = validation.dataset_path.value_or(""),
+                                  .seed = seed_of(config),
+                                  .vocab_size = vocab_size};
+  const LoaderOptions options = {.seq_len = validation.seq_len,
+                                 .local_batch_size = validation.local_batch_size,
+                                 .vocab_size = vocab_size,
+                                 .positions = config.training.positions == "document"
+                                                  ? Positions::kDocument
+                                                  : Positions::kSequence,
+                                 .infinite = validation.steps != -1};
+  return std::make_unique<Loader>(make_dataset(dataset), encoder_of(tokenizer), options,
+                                  std::move(masks));
+}
+
+}  // namespace coeus

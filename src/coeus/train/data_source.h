@@ -1,0 +1,27 @@
+// The data sets that the configuration names, ready to be loaded.
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "coeus/data/loader.h"
+#include "coeus/data/tokenizer/tokenizer.h"
+#include "coeus/train/job_config.h"
+
+namespace coeus {
+
+/// The tokenizer of model.hf_assets_path; nothing when no data set of the run has text. Throws
+/// DataError for a file that cannot be used, and ConfigError for one with more tokens than the model.
+std::shared_ptr<const Tokenizer> load_tokenizer(const JobConfig& config, int64_t vocab_size);
+
+/// The loader of [training], endless.
+std::unique_ptr<Loader> make_training_loader(const JobConfig& config,
+                                             std::shared_ptr<const Tokenizer> tokenizer,
+                                             int64_t vocab_size, MaskFunction masks);
+
+/// The loader of [validation], which ends with the data when validation.steps is -1.
+std::unique_ptr<Loader> make_validation_loader(const JobConfig& config,
+                                               std::shared_ptr<const Tokenizer> tokenizer,
+                                               int64_t vocab_size, MaskFunction masks);
+
+}  // namespace coeus

@@ -1,0 +1,116 @@
+#include "coeus/train/generate.h"
+
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "coeus/base/error.h"
+#include "coeus/base/log.h"
+#include "coeus/base/random.h"
+#include "coeus/checkpoint/checkpointer.h"
+#include "coeus/checkpoint/initial_weights.h"
+#include "coeus/data/tokenizer/tokenizer.h"
+#include "coeus/train/job_model.h"
+
+namespace coeus {
+
+namespace {
+
+void load_weights(Model& model, const JobConfig& config, const GenerateOptions& options) {
+  TrainingState state;
+  state.model = named_parameters_of(model);
+  if (!options.checkpoint.empty()) {
+    load_model_weights(posix_file_system(), options.checkpoint, state.model);
+    return;
+  }
+  CheckpointConfig checkpoint = config.checkpoint;
+  checkpoint.enable = true;
+  checkpoint.load_only = true;
+  checkpoint.exclude_from_loading.clear();
+  Checkpointer checkpointer(checkpoint, config.job.dump_folder);
+  const auto loaded = checkpointer.load(state);
+  COEUS_CHECK_AS(CheckpointError, loaded.has_value(),
+                 "[generate] {} holds no checkpoint; train with checkpoint.enable, or name the "
+                 "weights with --checkpoint",
+                 (std::filesystem::path(config.job.dump_folder) / checkpoint.folder).string());
+  log_info("Generating with {}", loaded->path.string());
+}
+
+std::vector<float> next_logits(Model& model, const std::vector<int32_t>& tokens) {
+  const auto length = static_cast<int64_t>(tokens.size());
+  const std::vector<SequenceLayout> rows = {
+      SequenceLayout::from_document_lengths(std::vector<int64_t>{length})};
+  const at::Tensor input = at::tensor(tokens, at::kInt).to(at::kLong).unsqueeze(0);
+  const at::Tensor positions = at::arange(length, at::kInt).unsqueeze(0);
+  const at::Tensor logits = model.forward(input, positions, model.get_attention_masks(rows));
+  const at::Tensor last = logits[0][length - 1].to(at::kFloat).contiguous();
+  const float* first = last.const_data_ptr<float>();
+  return {first, first + last.numel()};
+}
+
+}  // namespace
+
+int64_t sample_token(const std::vector<float>& logits, double temperature, int64_t top_k,
+                     double uniform) {
+  std::vector<int64_t> order(logits.size());
+  std::iota(order.begin(), order.end(), 0);
+  // The lower id first among equals, so that the draw depends on nothing else.
+  const auto likelier = [&](int64_t a, int64_t b) {
+    return logits[a] != logits[b] ? logits[a] > logits[b] : a < b;
+  };
+  if (temperature == 0) return *std::min_element(order.begin(), order.end(), likelier);
+  const auto vocab = static_cast<int64_t>(logits.size());
+  const int64_t kept = top_k > 0 ? std::min(top_k, vocab) : vocab;
+  std::partial_sort(order.begin(), order.begin() + kept, order.end(), likelier);
+  std::vector<double> cumulative;
+  double sum = 0;
+  for (int64_t i = 0; i < kept; ++i) {
+    sum += std::exp((static_cast<double>(logits[order[i]]) - logits[order[0]]) / temperature);
+    cumulative.push_back(sum);
+  }
+  const auto drawn = std::upper_bound(cumulative.begin(), cumulative.end(), uniform * sum);
+  return order[std::min<int64_t>(drawn - cumulative.begin(), kept - 1)];
+}
+
+std::string generate(const JobConfig& config, const GenerateOptions& options,
+                     const std::function<void(const std::string&)>& on_text) {
+  COEUS_CHECK_CONFIG(options.temperature >= 0 && std::isfinite(options.temperature),
+                     "--temperature must be 0 or more, got {}", options.temperature);
+  COEUS_CHECK_CONFIG(options.top_k >= 0, "--top-k must be 0 (all) or more, got {}", options.top_k);
+  COEUS_CHECK_CONFIG(options.max_new_tokens >= 1, "--max-new-tokens must be 1 or more, got {}",
+                     options.max_new_tokens);
+  at::NoGradGuard no_grad;
+  const Tokenizer tokenizer = Tokenizer::from_folder(config.model.hf_assets_path);
+  std::vector<int32_t> tokens =
+      tokenizer.encode(options.prompt, {.add_bos = tokenizer.bos_id().has_value()});
+  COEUS_CHECK_CONFIG(!tokens.empty(), "--prompt is empty and the tokenizer has no BOS to start from");
+
+  JobConfig sized = config;
+  sized.training.seq_len = static_cast<int64_t>(tokens.size()) + options.max_new_tokens;
+  const std::shared_ptr<Model> model = build_job_model(sized, at::kCPU);
+  COEUS_CHECK_CONFIG(tokenizer.largest_id() < model->vocab_size(),
+                     "the tokenizer in {} has token ids up to {}, but the model has a vocabulary of "
+                     "{}",
+                     config.model.hf_assets_path, tokenizer.largest_id(), model->vocab_size());
+  load_weights(*model, config, options);
+
+  const CounterRandom random(options.seed, "generate");
+  std::string text = tokenizer.decode(tokens);
+  if (on_text) on_text(text);
+  for (int64_t i = 0; i < options.max_new_tokens; ++i) {
+    const int64_t token = sample_token(next_logits(*model, tokens), options.temperature,
+                                       options.top_k, random.uniform(i));
+    if (tokenizer.eos_id() == token) break;
+    tokens.push_back(static_cast<int32_t>(token));
+    const std::string longer = tokenizer.decode(tokens);
+    // A character may take several tokens: it is shown once it is whole.
+    if (longer.ends_with("\xEF\xBF\xBD")) continue;
+    if (on_text && longer.size() > text.size()) on_text(longer.substr(text.size()));
+    text = longer;
+  }
+  return text;
+}
+
+}  // namespace coeus

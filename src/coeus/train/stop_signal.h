@@ -1,0 +1,22 @@
+#pragma once
+
+#include <string>
+
+namespace coeus {
+
+/// While it lives, SIGTERM and SIGINT (Ctrl-C) ask the run to stop after its step; the same signal a
+/// second time ends the process at once. One at a time.
+class StopSignal {
+ public:
+  StopSignal();
+  ~StopSignal();
+  StopSignal(const StopSignal&) = delete;
+  StopSignal& operator=(const StopSignal&) = delete;
+
+  /// Whether a signal came.
+  bool requested() const;
+  /// Its name, "SIGTERM" or "SIGINT"; empty before.
+  std::string name() const;
+};
+
+}  // namespace coeus

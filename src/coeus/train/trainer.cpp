@@ -1,0 +1,234 @@
+#include "coeus/train/trainer.h"
+
+#include <torch/torch.h>
+
+#include "coeus/base/error.h"
+#include "coeus/base/log.h"
+#include "coeus/ops/cross_entropy.h"
+#include "coeus/optim/gradient_norm.h"
+#include "coeus/parallel/activation_checkpoint.h"
+#include "coeus/train/batch_tensors.h"
+#include "coeus/train/data_source.h"
+#include "coeus/train/job_model.h"
+#include "coeus/train/memory_estimate.h"
+#include "coeus/train/metrics/process_memory.h"
+#include "coeus/train/metrics/run_folder.h"
+#include "coeus/train/non_finite.h"
+#include "coeus/train/precision.h"
+#include "coeus/train/stop_signal.h"
+#include "coeus/train/tensor_memory.h"
+
+namespace coeus {
+
+namespace {
+
+int64_t accumulation_steps(const TrainingConfig& training) {
+  const int64_t global =
+      training.global_batch_size < 0 ? training.local_batch_size : training.global_batch_size;
+  COEUS_CHECK_CONFIG(
+      global > 0 && global % training.local_batch_size == 0,
+      "training.global_batch_size {} must be a multiple of training.local_batch_size "
+      "{}",
+      global, training.local_batch_size);
+  return global / training.local_batch_size;
+}
+
+void show_masks(const AttentionMasks& masks) {
+  for (const auto& [name, mask] : masks) {
+    const TileCounts tiles = mask.tile_counts();
+    log_info(
+        "mask {} of the first batch: {} x {} x {}, {:.2f}% hidden; tiles of {} x {}: {} full, "
+        "{} partial, {} empty; {} bytes",
+        name, mask.batch_size(), mask.query_length(), mask.key_length(), 100 * mask.sparsity(),
+        mask.tile_q(), mask.tile_k(), tiles.full, tiles.partial, tiles.empty, mask.bytes());
+  }
+}
+
+}  // namespace
+
+Trainer::Trainer(const JobConfig& config)
+    : config_(config),
+      learning_rate_(config.optimizer.lr, config.lr_scheduler, config.training.steps),
+      gradient_accumulation_steps_(accumulation_steps(config.training)) {
+  log_info("Starting job: {}", config.job.description);
+  make_run_folder(config.job.dump_folder);
+  at::globalContext().setDeterministicAlgorithms(config.training.deterministic, false);
+
+  // Without storage first: what does not fit is refused before memory is taken.
+  const std::shared_ptr<Model> plan = build_job_model(config, at::kMeta);
+  check_fits(estimate_memory(*plan, static_cast<int64_t>(plan->blocks().size()), config),
+             memory_capacity_bytes());
+
+  const auto tokenizer = load_tokenizer(config, plan->vocab_size());
+  // The model makes its masks in the loader's thread; it outlives the loader.
+  const MaskFunction masks = [plan](std::span<const SequenceLayout> rows) {
+    return plan->get_attention_masks(rows);
+  };
+  loader_ = make_training_loader(config, tokenizer, plan->vocab_size(), masks);
+
+  log_info("Building {} {}", config.model.name, config.model.flavor);
+  model_ = build_job_model(config, at::kCPU);
+  log_info("Model {} {} size: {} total parameters", config.model.name, config.model.flavor,
+           with_thousands(static_cast<double>(parameter_count(*model_))));
+  apply_activation_checkpoint(model_->blocks(), config.activation_checkpoint);
+  optimizer_ = std::make_unique<Optimizer>(config.optimizer, named_parameters_of(*model_));
+  checkpointer_ = std::make_unique<Checkpointer>(config.checkpoint, config.job.dump_folder);
+  load_checkpoint();
+
+  if (config.validation.enable)
+    validator_ = std::make_unique<Validator>(
+        config.validation, make_validation_loader(config, tokenizer, plan->vocab_size(), masks),
+        dtype_from_name(config.training.mixed_precision_param));
+  metrics_ = std::make_unique<MetricsProcessor>(
+      config.metrics,
+      MetricsRun{.dump_folder = config.job.dump_folder,
+                 .total_steps = config.training.steps,
+                 .start_step = step_,
+                 .flops_per_token = model_->flops_per_token(config.training.seq_len)});
+  log_info(
+      "Trainer is initialized with local batch size {}, global batch size {}, gradient "
+      "accumulation steps {}, sequence length {}, total steps {} (warmup {})",
+      config.training.local_batch_size,
+      config.training.local_batch_size * gradient_accumulation_steps_, gradient_accumulation_steps_,
+      config.training.seq_len, config.training.steps, config.lr_scheduler.warmup_steps);
+}
+
+Trainer::~Trainer() = default;
+
+void Trainer::train() {
+  if (config_.checkpoint.create_seed_checkpoint) {
+    checkpointer_->save(0, training_state());
+    log_info("Created seed checkpoint");
+    return;
+  }
+  const StopSignal stop;
+  first_step_ = step_ + 1;
+  log_info("Training starts at step {}", first_step_);
+  while (step_ < config_.training.steps && !stop.requested()) {
+    ++step_;
+    const double lr = learning_rate_.at_step(step_);
+    const StepResult result = train_step();
+    report(result, lr);
+    if (step_ == first_step_) report_memory();
+    if (checkpointer_->should_save(step_, step_ == config_.training.steps))
+      save_checkpoint(step_ == config_.training.steps);
+    if (validator_ && validator_->should_validate(step_))
+      validator_->validate(*model_, step_, *metrics_);
+  }
+  metrics_->close();
+  if (stop.requested() && step_ < config_.training.steps) {
+    if (config_.checkpoint.enable && !config_.checkpoint.load_only &&
+        !checkpointer_->should_save(step_, false))
+      save_checkpoint(/*last_step=*/false);
+    log_info("Training stopped by {} after step {}", stop.name(), step_);
+    return;
+  }
+  log_info("Training completed");
+}
+
+Trainer::StepResult Trainer::train_step() {
+  optimizer_->zero_grad();
+  TensorMemory::reset_peak();
+  const std::vector<Batch> micro_batches = next_micro_batches();
+  if (config_.model.show_masks && step_ == first_step_) show_masks(micro_batches[0].masks);
+  int64_t valid_labels = 0;
+  for (const Batch& batch : micro_batches) valid_labels += batch.valid_labels;
+
+  StepResult result;
+  for (const Batch& batch : micro_batches) result.loss += forward_backward(batch, valid_labels);
+
+  const auto& parameters = optimizer_->parameters();
+  result.grad_norm = gradient_norm(parameters).item<double>();
+  check_finite(step_, result.loss, result.grad_norm, parameters);
+  clip_gradients(parameters, config_.training.max_norm, result.grad_norm);
+  optimizer_->step(learning_rate_.at_step(step_));
+  return result;
+}
+
+std::vector<Batch> Trainer::next_micro_batches() {
+  std::vector<Batch> micro_batches;
+  for (int64_t i = 0; i < gradient_accumulation_steps_; ++i) {
+    std::optional<Batch> batch = loader_->next();
+    COEUS_ASSERT(batch.has_value());
+    const int64_t tokens = batch->batch_size * batch->seq_len;
+    metrics_->add_batch(tokens, loader_->last_wait_seconds());
+    n_tokens_seen_ += tokens;
+    micro_batches.push_back(std::move(*batch));
+  }
+  return micro_batches;
+}
+
+double Trainer::forward_backward(const Batch& batch, int64_t valid_labels) {
+  const BatchTensors tensors = batch_tensors(batch);
+  // Over the whole global batch, so that every label weighs the same in whichever micro-batch.
+  const double divisor = static_cast<double>(std::max<int64_t>(valid_labels, 1));
+  at::Tensor loss;
+  {
+    Autocast autocast(dtype_from_name(config_.training.mixed_precision_param));
+    const at::Tensor logits = model_->forward(tensors.tokens, tensors.positions, batch.masks);
+    loss = cross_entropy_sum(logits, tensors.labels) / divisor;
+  }
+  loss.backward();
+  return loss.item<double>();
+}
+
+void Trainer::report(const StepResult& result, double lr) {
+  if (metrics_->should_log(step_))
+    metrics_->log({.step = step_,
+                   .loss = result.loss,
+                   .max_loss = result.loss,
+                   .grad_norm = result.grad_norm,
+                   .lr = lr,
+                   .n_tokens_seen = n_tokens_seen_});
+  metrics_->progress(step_, result.loss);
+}
+
+void Trainer::report_memory() const {
+  if (!TensorMemory::is_installed()) return;
+  int64_t parameters = 0;
+  for (const auto& [name, parameter] : optimizer_->parameters())
+    parameters += static_cast<int64_t>(parameter.nbytes());
+  const int64_t steady = 2 * parameters + optimizer_->bytes();
+  const int64_t other = std::max<int64_t>(0, TensorMemory::current_bytes() - steady);
+  log_info("{}",
+           memory_table({{"parameters", parameters},
+                         {"gradients", parameters},
+                         {"optimizer", optimizer_->bytes()},
+                         {"activations at their peak", TensorMemory::peak_bytes() - steady - other},
+                         {"other tensors", other}}));
+}
+
+TrainingState Trainer::training_state() const {
+  TrainingState state;
+  state.model = named_parameters_of(*model_);
+  state.optimizer = optimizer_->state();
+  state.states = {{"lr_scheduler", {{"last_step", step_}}},
+                  {"dataloader", loader_->state()},
+                  {"train_state", {{"step", step_}, {"n_tokens_seen", n_tokens_seen_}}}};
+  return state;
+}
+
+void Trainer::load_checkpoint() {
+  TrainingState state = training_state();
+  const std::optional<LoadedCheckpoint> loaded = checkpointer_->load(state);
+  if (!loaded) {
+    model_->init_weights(static_cast<uint64_t>(config_.training.seed.value_or(0)));
+    return;
+  }
+  if (loaded->model_only) return;
+  step_ = state.states.at("train_state").at("step").get<int64_t>();
+  n_tokens_seen_ = state.states.at("train_state").at("n_tokens_seen").get<int64_t>();
+  loader_->load_state(state.states.at("dataloader"));
+}
+
+void Trainer::save_checkpoint(bool last_step) {
+  try {
+    checkpointer_->save(step_, training_state(), last_step);
+  } catch (const CheckpointSaveError& error) {
+    // The run is worth more than one checkpoint, unless it was the last one to come.
+    if (last_step) throw;
+    log_error("{}; training goes on", error.what());
+  }
+}
+
+}  // namespace coeus

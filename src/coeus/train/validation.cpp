@@ -1,0 +1,39 @@
+#include "coeus/train/validation.h"
+
+#include <torch/torch.h>
+
+#include "coeus/base/error.h"
+#include "coeus/ops/cross_entropy.h"
+#include "coeus/train/batch_tensors.h"
+#include "coeus/train/precision.h"
+
+namespace coeus {
+
+Validator::Validator(const ValidationConfig& config, std::unique_ptr<Loader> loader,
+                     at::ScalarType mixed_precision)
+    : config_(config), loader_(std::move(loader)), mixed_precision_(mixed_precision) {}
+
+void Validator::validate(Model& model, int64_t step, MetricsProcessor& metrics) {
+  at::NoGradGuard no_grad;
+  Autocast autocast(mixed_precision_);
+  metrics.begin_validation();
+  loader_->restart();
+  double loss = 0;
+  int64_t valid_labels = 0;
+  for (int64_t i = 0; config_.steps == -1 || i < config_.steps; ++i) {
+    const std::optional<Batch> batch = loader_->next();
+    if (!batch) break;
+    metrics.add_batch(batch->batch_size * batch->seq_len, loader_->last_wait_seconds());
+    const BatchTensors tensors = batch_tensors(*batch);
+    const at::Tensor logits = model.forward(tensors.tokens, tensors.positions, batch->masks);
+    loss += cross_entropy_sum(logits, tensors.labels).item<double>();
+    valid_labels += batch->valid_labels;
+  }
+  COEUS_CHECK_DATA(valid_labels > 0,
+                   "validation.dataset {} has not enough text for one row of {} tokens; lower "
+                   "validation.seq_len or give more text",
+                   config_.dataset, config_.seq_len);
+  metrics.log_validation(step, loss / static_cast<double>(valid_labels));
+}
+
+}  // namespace coeus

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <memory>
+
+#include "coeus/data/loader.h"
+#include "coeus/models/model.h"
+#include "coeus/train/metrics/metrics_processor.h"
+#include "coeus/train/training_config.h"
+
+namespace coeus {
+
+/// Measures the loss on data of its own, now and then.
+class Validator {
+ public:
+  Validator(const ValidationConfig& config, std::unique_ptr<Loader> loader,
+            at::ScalarType mixed_precision);
+
+  /// Whether `step` (from 1) is one to validate after: the first, and every freq-th.
+  bool should_validate(int64_t step) const { return step == 1 || step % config_.freq == 0; }
+
+  /// Goes through validation.steps batches (all of them for -1), from the first, without gradients,
+  /// and logs the loss: cross-entropy over all valid labels, divided by their number. Throws
+  /// DataError when there is not one batch.
+  void validate(Model& model, int64_t step, MetricsProcessor& metrics);
+
+ private:
+  ValidationConfig config_;
+  std::unique_ptr<Loader> loader_;
+  at::ScalarType mixed_precision_;
+};
+
+}  // namespace coeus

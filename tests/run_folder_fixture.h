@@ -1,0 +1,23 @@
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace coeus {
+
+/// A test with a folder of its own, removed afterwards.
+class RunTest : public testing::Test {
+ protected:
+  RunTest();
+  ~RunTest() override;
+
+  /// Trains with the given flags into `folder` / name, and returns that folder. Logging every step.
+  std::filesystem::path train(const std::string& name, std::vector<std::string> flags);
+
+  std::filesystem::path folder_;
+};
+
+}  // namespace coeus

@@ -114,5 +114,3 @@ void train_on_fortunes(benchmark::State& state) {
 BENCHMARK(train_on_fortunes)->Unit(benchmark::kMillisecond);
 
 }  // namespace
-
-BENCHMARK_MAIN();

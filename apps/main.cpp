@@ -4,10 +4,10 @@
 #include <exception>
 #include <new>
 
-#include "commands.h"
 #include "coeus/base/error.h"
 #include "coeus/base/floating_point.h"
 #include "coeus/base/log.h"
+#include "commands.h"
 
 namespace {
 

@@ -34,9 +34,8 @@ void write_seed_weights(const std::string& model, const std::string& flavor,
   int64_t offset = 0;
   for (const auto& [name, parameter] : parameters) {
     const int64_t end = offset + 4 * parameter.numel();
-    header[name] = {{"dtype", "F32"},
-                    {"shape", parameter.sizes().vec()},
-                    {"data_offsets", {offset, end}}};
+    header[name] = {
+        {"dtype", "F32"}, {"shape", parameter.sizes().vec()}, {"data_offsets", {offset, end}}};
     offset = end;
   }
   std::string text = header.dump();

@@ -40,9 +40,9 @@ class TorchTitanLosses : public RunTest {
   }
 
   void expect_synthetic(const std::string& flavor, std::vector<std::string> flags = {}) {
-    expect_within_bounds(run(flavor, std::move(flags)),
-                         read_loss_curve(COEUS_SOURCE_DIR "/tests/parity/synthetic/llama3_" +
-                                         flavor + ".csv"));
+    expect_within_bounds(
+        run(flavor, std::move(flags)),
+        read_loss_curve(COEUS_SOURCE_DIR "/tests/parity/synthetic/llama3_" + flavor + ".csv"));
   }
 
   void expect_text(const std::string& flavor) {
@@ -50,9 +50,9 @@ class TorchTitanLosses : public RunTest {
     if (parity == nullptr) GTEST_SKIP() << "COEUS_PARITY does not name the folder of text figures";
     const std::filesystem::path folder = parity;
     expect_within_bounds(
-        run(flavor, {"--training.dataset=c4_test",
-                     "--training.dataset_path=" + (folder / "data").string(),
-                     "--model.hf_assets_path=" + (folder / "tokenizer").string()}),
+        run(flavor,
+            {"--training.dataset=c4_test", "--training.dataset_path=" + (folder / "data").string(),
+             "--model.hf_assets_path=" + (folder / "tokenizer").string()}),
         read_loss_curve(folder / "expected" / "text" / ("llama3_" + flavor + ".csv")));
   }
 };

@@ -77,21 +77,22 @@ class InternalError : public std::logic_error {
 }  // namespace coeus
 
 /// Throws ErrorType, its message made by fmt::format, unless the condition holds.
-#define COEUS_CHECK_AS(ErrorType, condition, ...)                   \
-  do {                                                              \
-    if (!(condition)) [[unlikely]]                                  \
-      throw ErrorType(::fmt::format(__VA_ARGS__));                  \
+#define COEUS_CHECK_AS(ErrorType, condition, ...)  \
+  do {                                             \
+    if (!(condition)) [[unlikely]]                 \
+      throw ErrorType(::fmt::format(__VA_ARGS__)); \
   } while (false)
 
 /// Checks what a caller passed: COEUS_CHECK(n > 0, "[chunk] n must be positive, got {}", n).
 #define COEUS_CHECK(condition, ...) COEUS_CHECK_AS(::coeus::Error, condition, __VA_ARGS__)
 /// Checks what a user configured.
-#define COEUS_CHECK_CONFIG(condition, ...) COEUS_CHECK_AS(::coeus::ConfigError, condition, __VA_ARGS__)
+#define COEUS_CHECK_CONFIG(condition, ...) \
+  COEUS_CHECK_AS(::coeus::ConfigError, condition, __VA_ARGS__)
 /// Checks what a data or tokenizer file holds.
 #define COEUS_CHECK_DATA(condition, ...) COEUS_CHECK_AS(::coeus::DataError, condition, __VA_ARGS__)
 /// Checks our own reasoning.
-#define COEUS_ASSERT(condition)                                          \
-  do {                                                                   \
-    if (!(condition)) [[unlikely]]                                       \
-      throw ::coeus::InternalError(#condition, __FILE__, __LINE__);      \
+#define COEUS_ASSERT(condition)                                     \
+  do {                                                              \
+    if (!(condition)) [[unlikely]]                                  \
+      throw ::coeus::InternalError(#condition, __FILE__, __LINE__); \
   } while (false)

@@ -29,8 +29,8 @@ struct ModelOptions {
   at::TensorOptions tensors;
 };
 
-/// Throws ConfigError for an unknown name or flavour (naming those there are), a mask that the model
-/// does not have, or an expression that does not parse.
+/// Throws ConfigError for an unknown name or flavour (naming those there are), a mask that the
+/// model does not have, or an expression that does not parse.
 std::shared_ptr<Model> build_model(const ModelOptions& options);
 
 std::vector<std::string> model_names();

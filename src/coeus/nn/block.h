@@ -13,8 +13,8 @@ struct OrderedInputs {
   const AttentionMasks* masks = nullptr;
 };
 
-/// A layer of a model, from hidden state to hidden state [batch, seq, dim]: the unit that activation
-/// checkpointing recomputes, and that other parallelisms will shard and place.
+/// A layer of a model, from hidden state to hidden state [batch, seq, dim]: the unit that
+/// activation checkpointing recomputes, and that other parallelisms will shard and place.
 class Block : public torch::nn::Module {
  public:
   /// The layer's own computation.

@@ -1,4 +1,5 @@
-// Initial values of parameters, drawn element by element from (seed, name): the same in every layout.
+// Initial values of parameters, drawn element by element from (seed, name): the same in every
+// layout.
 #pragma once
 
 #include <ATen/core/Tensor.h>

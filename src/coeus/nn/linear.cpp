@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include "coeus/base/error.h"
+#include "coeus/ops/linear.h"
 
 namespace coeus::nn {
 
@@ -13,6 +14,6 @@ LinearImpl::LinearImpl(int64_t in_features, int64_t out_features,
   weight = register_parameter("weight", at::empty({out_features, in_features}, options));
 }
 
-at::Tensor LinearImpl::forward(const at::Tensor& x) { return at::linear(x, weight); }
+at::Tensor LinearImpl::forward(const at::Tensor& x) { return coeus::linear(x, weight); }
 
 }  // namespace coeus::nn

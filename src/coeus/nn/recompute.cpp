@@ -69,8 +69,9 @@ class Recompute : public torch::autograd::Function<Recompute> {
 
 at::Tensor recompute(const Function& f, const at::Tensor& x) {
   if (!at::GradMode::is_enabled()) return f(x);
-  COEUS_CHECK(x.requires_grad(),
-              "[recompute] the input does not require a gradient, so backward would not run f again");
+  COEUS_CHECK(
+      x.requires_grad(),
+      "[recompute] the input does not require a gradient, so backward would not run f again");
   auto region = c10::make_intrusive<Region>();
   region->function = f;
   region->autocast = at::autocast::is_autocast_enabled(at::kCPU);

@@ -31,8 +31,7 @@ at::Tensor rope_table(const RopeOptions& options) {
   const at::Tensor exponents =
       at::arange(0, options.head_dim, 2).to(at::kFloat) / static_cast<double>(options.head_dim);
   const at::Tensor freqs = scaled(1.0 / at::pow(options.theta, exponents), options.scaling);
-  const at::Tensor angles =
-      at::outer(at::arange(options.max_positions).to(at::kFloat), freqs);
+  const at::Tensor angles = at::outer(at::arange(options.max_positions).to(at::kFloat), freqs);
   return at::stack({at::cos(angles), at::sin(angles)}, -1).contiguous();
 }
 

@@ -20,9 +20,9 @@ struct RopeOptions {
   RopeScaling scaling;
 };
 
-/// float32 [max_positions, head_dim / 2, 2] of (cos, sin) for ops' `rope`: one table for all layers,
-/// indexed by each token's position. Angles are rounded to float32 as TorchTitan rounds them.
-/// Throws Error for an odd head_dim or sizes below 1.
+/// float32 [max_positions, head_dim / 2, 2] of (cos, sin) for ops' `rope`: one table for all
+/// layers, indexed by each token's position. Angles are rounded to float32 as TorchTitan rounds
+/// them. Throws Error for an odd head_dim or sizes below 1.
 at::Tensor rope_table(const RopeOptions& options);
 
 }  // namespace coeus::nn

@@ -1,5 +1,5 @@
-// LibTorch's flash attention knows dense causal and full attention. A packed row under documents and
-// causal is a list of such pieces, one call each.
+// LibTorch's flash attention knows dense causal and full attention. A packed row under documents
+// and causal is a list of such pieces, one call each.
 #include <torch/torch.h>
 
 #include <vector>
@@ -52,9 +52,7 @@ at::Tensor keys_of(const at::Tensor& x, const Piece& piece) {
       .transpose(1, 2);
 }
 
-bool sees_nothing(const Piece& piece) {
-  return piece.segment.key_begin == piece.segment.key_end;
-}
+bool sees_nothing(const Piece& piece) { return piece.segment.key_begin == piece.segment.key_end; }
 
 class SegmentedFlashAttention : public torch::autograd::Function<SegmentedFlashAttention> {
  public:
@@ -107,16 +105,15 @@ class SegmentedFlashAttention : public torch::autograd::Function<SegmentedFlashA
   static std::vector<int64_t> flatten(const std::vector<Piece>& pieces) {
     std::vector<int64_t> numbers;
     for (const Piece& p : pieces)
-      numbers.insert(numbers.end(), {p.row_begin, p.row_end, p.segment.query_begin,
-                                     p.segment.query_end, p.segment.key_begin, p.segment.key_end,
-                                     p.segment.causal ? 1 : 0});
+      numbers.insert(numbers.end(),
+                     {p.row_begin, p.row_end, p.segment.query_begin, p.segment.query_end,
+                      p.segment.key_begin, p.segment.key_end, p.segment.causal ? 1 : 0});
     return numbers;
   }
   static std::vector<Piece> unflatten(const std::vector<int64_t>& n) {
     std::vector<Piece> pieces;
     for (size_t i = 0; i < n.size(); i += 7)
-      pieces.push_back(
-          {n[i], n[i + 1], {n[i + 2], n[i + 3], n[i + 4], n[i + 5], n[i + 6] != 0}});
+      pieces.push_back({n[i], n[i + 1], {n[i + 2], n[i + 3], n[i + 4], n[i + 5], n[i + 6] != 0}});
     return pieces;
   }
 };
@@ -125,10 +122,11 @@ class SegmentedFlashAttention : public torch::autograd::Function<SegmentedFlashA
 
 at::Tensor attention_sdpa(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                           const BlockMask& mask, double scale) {
-  COEUS_CHECK(q.device().is_cpu() && q.size(3) == v.size(3),
-              "[attention] the engine sdpa wants tensors on the CPU and equal head dims of k and v, "
-              "got {} and {} and {}; use engine reference",
-              q.device().str(), k.size(3), v.size(3));
+  COEUS_CHECK(
+      q.device().is_cpu() && q.size(3) == v.size(3),
+      "[attention] the engine sdpa wants tensors on the CPU and equal head dims of k and v, "
+      "got {} and {} and {}; use engine reference",
+      q.device().str(), k.size(3), v.size(3));
   // The CPU's flash attention has no grouped heads.
   const int64_t shared = q.size(2) / k.size(2);
   const at::Tensor k_all = shared == 1 ? k : k.repeat_interleave(shared, 2);

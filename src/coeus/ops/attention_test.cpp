@@ -79,8 +79,7 @@ TEST(Attention, AutoTakesSdpaForRunsAndTheReferenceOtherwise) {
             AttentionEngine::kSdpa);
   const std::vector<SequenceLayout> rows = {
       SequenceLayout::from_document_lengths(std::vector<int64_t>{4096})};
-  const EngineChoice choice =
-      choose_attention_engine(lower(parse_mask("sliding_window(7)"), rows));
+  const EngineChoice choice = choose_attention_engine(lower(parse_mask("sliding_window(7)"), rows));
   EXPECT_EQ(choice.engine, AttentionEngine::kReference);
   EXPECT_FALSE(choice.reason.empty());
 }

@@ -9,8 +9,7 @@ namespace coeus {
 
 /// Whether the CPU kernels take this tensor: on the CPU, float32 or bfloat16.
 inline bool has_cpu_kernel(const at::Tensor& x) {
-  return x.device().is_cpu() &&
-         (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
+  return x.device().is_cpu() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
 }
 
 /// Pointers of a tensor as the kernels name its element type.

@@ -57,8 +57,8 @@ class CrossEntropySum : public torch::autograd::Function<CrossEntropySum> {
       at::parallel_for(0, logits.size(0), kRowsAChunk, [&](int64_t begin, int64_t end) {
         cpu_kernels<T>().cross_entropy_backward(
             kernel_input<T>(logits) + begin * vocab, labels.const_data_ptr<int64_t>() + begin,
-            lse.const_data_ptr<float>() + begin, scale, kernel_output<T>(grad_logits) + begin * vocab,
-            end - begin, vocab);
+            lse.const_data_ptr<float>() + begin, scale,
+            kernel_output<T>(grad_logits) + begin * vocab, end - begin, vocab);
       });
     });
     return {grad_logits, {}};

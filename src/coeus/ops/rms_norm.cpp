@@ -28,10 +28,10 @@ class RmsNorm : public torch::autograd::Function<RmsNorm> {
     at::Tensor inverse_rms = at::empty({rows}, x.options().dtype(at::kFloat));
     with_kernel_type(x, [&]<class T>() {
       at::parallel_for(0, rows, kRowsAChunk, [&](int64_t begin, int64_t end) {
-        cpu_kernels<T>().rms_norm_forward(
-            kernel_input<T>(x) + begin * dim, kernel_input<T>(weight),
-            kernel_output<T>(out) + begin * dim, inverse_rms.mutable_data_ptr<float>() + begin,
-            end - begin, dim, static_cast<float>(eps));
+        cpu_kernels<T>().rms_norm_forward(kernel_input<T>(x) + begin * dim, kernel_input<T>(weight),
+                                          kernel_output<T>(out) + begin * dim,
+                                          inverse_rms.mutable_data_ptr<float>() + begin,
+                                          end - begin, dim, static_cast<float>(eps));
       });
     });
     context->save_for_backward({x, weight, inverse_rms});

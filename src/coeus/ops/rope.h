@@ -4,11 +4,11 @@
 
 namespace coeus {
 
-/// Rotary position embedding (Su et al., arXiv 2104.09864) of interleaved pairs, as Llama's own code
-/// has it: pair i of a head at position p turns by the angle of table[p, i].
-/// x: [batch, seq, heads, head_dim] of any float dtype (rotated in float32, returned in x's dtype);
-/// table: float32 [positions, head_dim / 2, 2] of (cos, sin); positions: int32 [batch, seq].
-/// Throws Error when shapes disagree or a position lies outside the table.
+/// Rotary position embedding (Su et al., arXiv 2104.09864) of interleaved pairs, as Llama's own
+/// code has it: pair i of a head at position p turns by the angle of table[p, i]. x: [batch, seq,
+/// heads, head_dim] of any float dtype (rotated in float32, returned in x's dtype); table: float32
+/// [positions, head_dim / 2, 2] of (cos, sin); positions: int32 [batch, seq]. Throws Error when
+/// shapes disagree or a position lies outside the table.
 at::Tensor rope(const at::Tensor& x, const at::Tensor& table, const at::Tensor& positions);
 
 /// The same by plain tensor operations: what `rope` is tested against.

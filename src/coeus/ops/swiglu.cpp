@@ -40,10 +40,10 @@ class SwiGlu : public torch::autograd::Function<SwiGlu> {
     at::Tensor grad_up = at::empty_like(up);
     with_kernel_type(gate, [&]<class T>() {
       at::parallel_for(0, gate.numel(), kGrain, [&](int64_t begin, int64_t end) {
-        cpu_kernels<T>().swiglu_backward(
-            kernel_input<T>(grad) + begin, kernel_input<T>(gate) + begin,
-            kernel_input<T>(up) + begin, kernel_output<T>(grad_gate) + begin,
-            kernel_output<T>(grad_up) + begin, end - begin);
+        cpu_kernels<T>().swiglu_backward(kernel_input<T>(grad) + begin,
+                                         kernel_input<T>(gate) + begin, kernel_input<T>(up) + begin,
+                                         kernel_output<T>(grad_gate) + begin,
+                                         kernel_output<T>(grad_up) + begin, end - begin);
       });
     });
     return {grad_gate, grad_up};

@@ -6,8 +6,8 @@
 
 namespace coeus {
 
-/// TorchTitan's warmup-stable-decay: linear warmup, then constant, then linear, sqrt or cosine decay
-/// to min_lr_factor. The last step of training stops one step short of the end of the decay.
+/// TorchTitan's warmup-stable-decay: linear warmup, then constant, then linear, sqrt or cosine
+/// decay to min_lr_factor. The last step of training stops one step short of the end of the decay.
 class LearningRate {
  public:
   /// A warmup or decay longer than the run is cut to it, with a warning in the log.

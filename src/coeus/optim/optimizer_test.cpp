@@ -23,8 +23,8 @@ at::Tensor plain_updates(const OptimizerConfig& c, const at::Tensor& start,
     if (c.name == "Adam") g = g + c.weight_decay * p;
     m = c.beta1 * m + (1 - c.beta1) * g;
     v = c.beta2 * v + (1 - c.beta2) * g * g;
-    p = p - lr * (m / (1 - std::pow(c.beta1, t))) /
-                ((v / (1 - std::pow(c.beta2, t))).sqrt() + c.eps);
+    p = p -
+        lr * (m / (1 - std::pow(c.beta1, t))) / ((v / (1 - std::pow(c.beta2, t))).sqrt() + c.eps);
   }
   return p;
 }
@@ -53,8 +53,8 @@ TEST(Optimizer, StateRestoredInPlaceContinuesBitForBit) {
     std::vector<at::Tensor> gradients;
     for (int i = 0; i < 6; ++i) gradients.push_back(at::randn({9}));
     at::Tensor p = at::ones({9}).requires_grad_();
-    auto optimizer = std::make_unique<Optimizer>(OptimizerConfig{},
-                                                 std::vector{std::pair{std::string("p"), p}});
+    auto optimizer =
+        std::make_unique<Optimizer>(OptimizerConfig{}, std::vector{std::pair{std::string("p"), p}});
     for (int i = 0; i < 6; ++i) {
       if (i == stop_after) {
         const auto saved = optimizer->state();
@@ -62,7 +62,8 @@ TEST(Optimizer, StateRestoredInPlaceContinuesBitForBit) {
         optimizer = std::make_unique<Optimizer>(OptimizerConfig{},
                                                 std::vector{std::pair{std::string("p"), q}});
         const auto fresh = optimizer->state();
-        for (size_t s = 0; s < saved.size(); ++s) at::Tensor(fresh[s].second).copy_(saved[s].second);
+        for (size_t s = 0; s < saved.size(); ++s)
+          at::Tensor(fresh[s].second).copy_(saved[s].second);
         p = q;
       }
       p.mutable_grad() = gradients[i].clone();

@@ -11,7 +11,8 @@
 namespace coeus {
 
 /// The tokenizer of model.hf_assets_path; nothing when no data set of the run has text. Throws
-/// DataError for a file that cannot be used, and ConfigError for one with more tokens than the model.
+/// DataError for a file that cannot be used, and ConfigError for one with more tokens than the
+/// model.
 std::shared_ptr<const Tokenizer> load_tokenizer(const JobConfig& config, int64_t vocab_size);
 
 /// The loader of [training], endless.

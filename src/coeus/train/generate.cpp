@@ -85,15 +85,17 @@ std::string generate(const JobConfig& config, const GenerateOptions& options,
   const Tokenizer tokenizer = Tokenizer::from_folder(config.model.hf_assets_path);
   std::vector<int32_t> tokens =
       tokenizer.encode(options.prompt, {.add_bos = tokenizer.bos_id().has_value()});
-  COEUS_CHECK_CONFIG(!tokens.empty(), "--prompt is empty and the tokenizer has no BOS to start from");
+  COEUS_CHECK_CONFIG(!tokens.empty(),
+                     "--prompt is empty and the tokenizer has no BOS to start from");
 
   JobConfig sized = config;
   sized.training.seq_len = static_cast<int64_t>(tokens.size()) + options.max_new_tokens;
   const std::shared_ptr<Model> model = build_job_model(sized, at::kCPU);
-  COEUS_CHECK_CONFIG(tokenizer.largest_id() < model->vocab_size(),
-                     "the tokenizer in {} has token ids up to {}, but the model has a vocabulary of "
-                     "{}",
-                     config.model.hf_assets_path, tokenizer.largest_id(), model->vocab_size());
+  COEUS_CHECK_CONFIG(
+      tokenizer.largest_id() < model->vocab_size(),
+      "the tokenizer in {} has token ids up to {}, but the model has a vocabulary of "
+      "{}",
+      config.model.hf_assets_path, tokenizer.largest_id(), model->vocab_size());
   load_weights(*model, config, options);
 
   const CounterRandom random(options.seed, "generate");

@@ -24,9 +24,10 @@ struct GenerateOptions {
   std::filesystem::path checkpoint;
 };
 
-/// Continues the prompt until EOS or max_new_tokens, and returns prompt and continuation. `on_text`,
-/// if given, receives the text piece by piece as it comes. The same options give the same text.
-/// Throws ConfigError for options out of range, CheckpointError when there are no weights.
+/// Continues the prompt until EOS or max_new_tokens, and returns prompt and continuation.
+/// `on_text`, if given, receives the text piece by piece as it comes. The same options give the
+/// same text. Throws ConfigError for options out of range, CheckpointError when there are no
+/// weights.
 std::string generate(const JobConfig& config, const GenerateOptions& options,
                      const std::function<void(const std::string&)>& on_text = {});
 

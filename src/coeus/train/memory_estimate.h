@@ -14,8 +14,8 @@ namespace coeus {
 std::vector<MemoryEntry> estimate_memory(const Model& model, int64_t blocks,
                                          const JobConfig& config);
 
-/// Throws OutOfMemoryError, with the table, when the estimate exceeds `capacity_bytes`; 0 means that
-/// the capacity is not known.
+/// Throws OutOfMemoryError, with the table, when the estimate exceeds `capacity_bytes`; 0 means
+/// that the capacity is not known.
 void check_fits(const std::vector<MemoryEntry>& estimate, double capacity_bytes);
 
 }  // namespace coeus

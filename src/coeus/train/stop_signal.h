@@ -4,8 +4,8 @@
 
 namespace coeus {
 
-/// While it lives, SIGTERM and SIGINT (Ctrl-C) ask the run to stop after its step; the same signal a
-/// second time ends the process at once. One at a time.
+/// While it lives, SIGTERM and SIGINT (Ctrl-C) ask the run to stop after its step; the same signal
+/// a second time ends the process at once. One at a time.
 class StopSignal {
  public:
   StopSignal();

@@ -5,9 +5,9 @@
 
 namespace coeus {
 
-#define COEUS_DECLARE_CAPABILITY(name)           \
-  namespace name {                               \
-  const CpuKernels<float>& float_kernels();      \
+#define COEUS_DECLARE_CAPABILITY(name)            \
+  namespace name {                                \
+  const CpuKernels<float>& float_kernels();       \
   const CpuKernels<BFloat16>& bfloat16_kernels(); \
   }
 

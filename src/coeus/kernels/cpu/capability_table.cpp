@@ -109,9 +109,8 @@ void rms_norm_backward(const T* grad_out, const T* x, const T* weight, const flo
     const T* grad = grad_out + r * dim;
     T* to = grad_x + r * dim;
     const float inverse = inverse_rms[r];
-    const float dot = vector_sum(dim, [&](int64_t i) {
-      return to_float(grad[i]) * to_float(weight[i]) * to_float(in[i]);
-    });
+    const float dot = vector_sum(
+        dim, [&](int64_t i) { return to_float(grad[i]) * to_float(weight[i]) * to_float(in[i]); });
     const float along = dot * inverse * inverse / static_cast<float>(dim);
     for (int64_t i = 0; i < dim; ++i) {
       const float v = to_float(in[i]);
@@ -131,7 +130,8 @@ double cross_entropy_forward(const T* logits, const int64_t* labels, float* lse,
     float largest = to_float(row[0]);
 #pragma omp simd reduction(max : largest)
     for (int64_t i = 0; i < vocab; ++i) largest = std::max(largest, to_float(row[i]));
-    const float sum = vector_sum(vocab, [&](int64_t k) { return fast_exp(to_float(row[k]) - largest); });
+    const float sum =
+        vector_sum(vocab, [&](int64_t k) { return fast_exp(to_float(row[k]) - largest); });
     lse[r] = largest + std::log(sum);
     if (labels[r] >= 0) loss += static_cast<double>(lse[r]) - to_float(row[labels[r]]);
   }
@@ -157,10 +157,10 @@ void cross_entropy_backward(const T* logits, const int64_t* labels, const float*
 }
 
 template <class T>
-constexpr CpuKernels<T> kTable = {swiglu_forward<T>,        swiglu_backward<T>,
-                                  rope<T>,                  rms_norm_forward<T>,
-                                  rms_norm_backward<T>,     cross_entropy_forward<T>,
-                                  cross_entropy_backward<T>};
+constexpr CpuKernels<T> kTable = {
+    swiglu_forward<T>,        swiglu_backward<T>,   rope<T>,
+    rms_norm_forward<T>,      rms_norm_backward<T>, cross_entropy_forward<T>,
+    cross_entropy_backward<T>};
 
 }  // namespace
 

@@ -20,7 +20,7 @@ int64_t Sizes::hidden_dim() const {
 TransformerBlock::TransformerBlock(int64_t layer_id, const Sizes& sizes, AttentionEngine engine,
                                    const at::TensorOptions& options)
     : init_std_(0.02 / std::sqrt(2.0 * static_cast<double>(sizes.depth_init ? layer_id + 1
-                                                                             : sizes.n_layers))) {
+                                                                            : sizes.n_layers))) {
   const nn::AttentionSizes attention = {.dim = sizes.dim,
                                         .n_heads = sizes.n_heads,
                                         .n_kv_heads = sizes.n_kv_heads,
@@ -89,8 +89,8 @@ AttentionMasks Transformer::get_attention_masks(std::span<const SequenceLayout> 
   return llama3::get_attention_masks(sizes_.mask, rows);
 }
 
-std::vector<OrderSensitiveBuffer> Transformer::get_order_sensitive_buffers(
-    int64_t batch_size, int64_t seq_len) const {
+std::vector<OrderSensitiveBuffer> Transformer::get_order_sensitive_buffers(int64_t batch_size,
+                                                                           int64_t seq_len) const {
   const std::vector<int64_t> shape = {batch_size, seq_len};
   return {{"tokens", shape, 1}, {"labels", shape, 1}, {"positions", shape, 1}};
 }

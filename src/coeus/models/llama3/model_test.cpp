@@ -68,13 +68,11 @@ TEST(Llama3, ParametersHaveTorchTitansNames) {
   std::vector<std::string> names;
   for (const auto& [name, parameter] : named_parameters_of(*model)) names.push_back(name);
   EXPECT_EQ(names.size(), 57U);
-  EXPECT_THAT(names, testing::IsSupersetOf({"tok_embeddings.weight",
-                                            "layers.0.attention.wq.weight",
-                                            "layers.5.attention.wo.weight",
-                                            "layers.5.feed_forward.w2.weight",
-                                            "layers.0.attention_norm.weight",
-                                            "layers.0.ffn_norm.weight", "norm.weight",
-                                            "output.weight"}));
+  EXPECT_THAT(names, testing::IsSupersetOf(
+                         {"tok_embeddings.weight", "layers.0.attention.wq.weight",
+                          "layers.5.attention.wo.weight", "layers.5.feed_forward.w2.weight",
+                          "layers.0.attention_norm.weight", "layers.0.ffn_norm.weight",
+                          "norm.weight", "output.weight"}));
 }
 
 TEST(Llama3, FlopsAreCountedAsTorchTitanCounts) {
@@ -143,7 +141,8 @@ TEST(Llama3, WrongNamesAreRefusedWithTheRightOnes) {
     return "";
   };
   EXPECT_THAT(message({.name = "llama9"}), HasSubstr("llama3"));
-  EXPECT_THAT(message({.name = "llama3", .flavor = "9B"}), HasSubstr("debugmodel, debugmodel_flex"));
+  EXPECT_THAT(message({.name = "llama3", .flavor = "9B"}),
+              HasSubstr("debugmodel, debugmodel_flex"));
   EXPECT_THAT(message({.name = "llama3", .flavor = "8B", .masks = {{"rope", "causal"}}}),
               HasSubstr("model.masks.rope"));
   EXPECT_THAT(message({.name = "llama3", .flavor = "8B", .mask = "causal &"}), HasSubstr("column"));

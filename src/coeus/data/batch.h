@@ -1,0 +1,33 @@
+// What the loader hands to a training step.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "coeus/mask/block_mask.h"
+#include "coeus/mask/sequence_layout.h"
+
+namespace coeus {
+
+/// A label of this value counts for nothing.
+inline constexpr int32_t kIgnoredLabel = -100;
+
+/// One rank's micro-batch. Arrays are [batch_size, seq_len], row-major.
+struct Batch {
+  int64_t batch_size = 0;
+  int64_t seq_len = 0;
+  std::vector<int32_t> tokens;
+  std::vector<int32_t> labels;     ///< the tokens that follow; kIgnoredLabel in rows of padding
+  std::vector<int32_t> positions;  ///< what RoPE sees
+  std::vector<SequenceLayout> layouts;  ///< one a row: index, document and offset of each token
+  AttentionMasks masks;                 ///< empty without a mask function
+  int64_t valid_labels = 0;             ///< labels that are not kIgnoredLabel
+  int64_t documents = 0;                ///< documents, or pieces of them, in all rows
+  int64_t first_sample = 0;             ///< the global sample number of row 0
+  nlohmann::json state_after;           ///< the loader's state once this batch is delivered
+  double read_seconds = 0;              ///< reading, tokenizing and packing, in the loader's thread
+  double mask_seconds = 0;              ///< lowering masks, there too
+};
+
+}  // namespace coeus

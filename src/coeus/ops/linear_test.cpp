@@ -20,7 +20,7 @@ TEST(Linear, AgreesWithTheReferenceForwardAndBackward) {
       (y * grad).sum().backward();
       return std::vector<at::Tensor>{y.detach(), x.grad(), w.grad()};
     };
-    const auto got = run(linear), want = run(linear_reference);
+    const auto got = run(coeus::linear), want = run(linear_reference);
     for (size_t i = 0; i < want.size(); ++i)
       EXPECT_TRUE(at::allclose(got[i], want[i], 1e-5, 1e-4)) << in << " x " << out << ", " << i;
   }
@@ -28,11 +28,11 @@ TEST(Linear, AgreesWithTheReferenceForwardAndBackward) {
 
 TEST(Linear, ATransposedInputIsReadAsItIs) {
   const at::Tensor x = at::randn({12, 5}).t(), weight = at::randn({3, 12});
-  EXPECT_TRUE(at::allclose(linear(x, weight), linear_reference(x, weight), 1e-5, 1e-5));
+  EXPECT_TRUE(at::allclose(coeus::linear(x, weight), linear_reference(x, weight), 1e-5, 1e-5));
 }
 
 TEST(Linear, SizesThatDoNotFitAreRefused) {
-  EXPECT_THROW(linear(at::ones({2, 3}), at::ones({4, 5})), Error);
+  EXPECT_THROW(coeus::linear(at::ones({2, 3}), at::ones({4, 5})), Error);
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 #include "coeus/train/data_source.h"
 
 #include "coeus/base/error.h"
-#include "coeus/base/log.h"
+#include "coeus/data/text_encoder.h"
 
 namespace coeus {
 
@@ -14,19 +14,6 @@ bool wants_tokenizer(const JobConfig& config) {
   bool wanted = training.mixture.empty() && has_text(training.dataset);
   for (const auto& entry : training.mixture) wanted = wanted || has_text(entry.dataset);
   return wanted || (config.validation.enable && has_text(config.validation.dataset));
-}
-
-TextEncoder encoder_of(const std::shared_ptr<const Tokenizer>& tokenizer) {
-  if (!tokenizer) return {};
-  TextEncoder encoder;
-  encoder.encode = [tokenizer](std::string_view text, std::vector<int32_t>& tokens) {
-    const std::vector<int32_t> ids = tokenizer->encode_without_special_tokens(text);
-    tokens.insert(tokens.end(), ids.begin(), ids.end());
-  };
-  encoder.bos_id = tokenizer->bos_id();
-  encoder.eos_id = tokenizer->eos_id();
-  encoder.token_text = [tokenizer](int32_t id) { return tokenizer->id_to_token(id).value_or(""); };
-  return encoder;
 }
 
 uint64_t seed_of(const JobConfig& config) {
@@ -65,7 +52,7 @@ std::unique_ptr<Loader> make_training_loader(const JobConfig& config,
       .local_batch_size = training.local_batch_size,
       .vocab_size = vocab_size,
       .positions = training.positions == "document" ? Positions::kDocument : Positions::kSequence};
-  return std::make_unique<Loader>(make_dataset(dataset), encoder_of(tokenizer), options,
+  return std::make_unique<Loader>(make_dataset(dataset), make_text_encoder(tokenizer), options,
                                   std::move(masks));
 }
 
@@ -84,7 +71,7 @@ std::unique_ptr<Loader> make_validation_loader(const JobConfig& config,
                                                   ? Positions::kDocument
                                                   : Positions::kSequence,
                                  .infinite = validation.steps != -1};
-  return std::make_unique<Loader>(make_dataset(dataset), encoder_of(tokenizer), options,
+  return std::make_unique<Loader>(make_dataset(dataset), make_text_encoder(tokenizer), options,
                                   std::move(masks));
 }
 

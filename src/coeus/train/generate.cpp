@@ -19,10 +19,9 @@ namespace coeus {
 namespace {
 
 void load_weights(Model& model, const JobConfig& config, const GenerateOptions& options) {
-  TrainingState state;
-  state.model = named_parameters_of(model);
+  const NamedTensors parameters = named_parameters_of(model);
   if (!options.checkpoint.empty()) {
-    load_model_weights(posix_file_system(), options.checkpoint, state.model);
+    load_model_weights(posix_file_system(), options.checkpoint, parameters);
     return;
   }
   CheckpointConfig checkpoint = config.checkpoint;
@@ -30,7 +29,7 @@ void load_weights(Model& model, const JobConfig& config, const GenerateOptions& 
   checkpoint.load_only = true;
   checkpoint.exclude_from_loading.clear();
   Checkpointer checkpointer(checkpoint, config.job.dump_folder);
-  const auto loaded = checkpointer.load(state);
+  const auto loaded = checkpointer.load_model(parameters);
   COEUS_CHECK_AS(CheckpointError, loaded.has_value(),
                  "[generate] {} holds no checkpoint; train with checkpoint.enable, or name the "
                  "weights with --checkpoint",

@@ -2,6 +2,8 @@
 
 #include <torch/torch.h>
 
+#include <algorithm>
+
 #include "coeus/base/error.h"
 #include "coeus/base/log.h"
 #include "coeus/ops/cross_entropy.h"
@@ -97,7 +99,7 @@ Trainer::~Trainer() = default;
 
 void Trainer::train() {
   if (config_.checkpoint.create_seed_checkpoint) {
-    checkpointer_->save(0, training_state());
+    checkpointer_->save(0, training_state(), /*last_step=*/true);
     log_info("Created seed checkpoint");
     return;
   }
@@ -209,13 +211,13 @@ TrainingState Trainer::training_state() const {
 }
 
 void Trainer::load_checkpoint() {
+  const std::vector<std::string>& excluded = config_.checkpoint.exclude_from_loading;
+  const bool draws_weights = std::find(excluded.begin(), excluded.end(), "model") != excluded.end();
   TrainingState state = training_state();
   const std::optional<LoadedCheckpoint> loaded = checkpointer_->load(state);
-  if (!loaded) {
+  if (!loaded || draws_weights)
     model_->init_weights(static_cast<uint64_t>(config_.training.seed.value_or(0)));
-    return;
-  }
-  if (loaded->model_only) return;
+  if (!loaded || loaded->model_only) return;
   step_ = state.states.at("train_state").at("step").get<int64_t>();
   n_tokens_seen_ = state.states.at("train_state").at("n_tokens_seen").get<int64_t>();
   loader_->load_state(state.states.at("dataloader"));

@@ -1,0 +1,310 @@
+#include "coeus/checkpoint/checkpointer.h"
+
+#include <algorithm>
+#include <cctype>
+#include <chrono>
+
+#include "coeus/base/log.h"
+#include "coeus/checkpoint/initial_weights.h"
+
+namespace coeus {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+// TorchTitan's rule: step 0 is a seed, of which only the model is taken.
+LoadSelection for_step(int64_t step, LoadSelection selection) {
+  selection.model_only |= step == 0;
+  return selection;
+}
+
+class Stopwatch {
+ public:
+  double seconds() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+std::string size_text(uint64_t bytes) {
+  return fmt::format("{} bytes ({:.2f} GiB)", bytes, static_cast<double>(bytes) / (1 << 30));
+}
+
+void check_supported(const CheckpointConfig& config) {
+  auto refuse = [](bool is_set, const char* key) {
+    COEUS_CHECK_CONFIG(!is_set, "[checkpoint.{}] is not supported yet; leave it at its default",
+                       key);
+  };
+  refuse(config.initial_load_in_hf, "initial_load_in_hf");
+  refuse(config.initial_load_in_hf_quantized, "initial_load_in_hf_quantized");
+  refuse(config.last_save_in_hf, "last_save_in_hf");
+  std::string mode = config.async_mode;
+  std::transform(mode.begin(), mode.end(), mode.begin(),
+                 [](unsigned char c) { return std::tolower(c); });
+  refuse(mode != "disabled", "async_mode");
+  COEUS_CHECK_CONFIG(config.interval >= 1, "[checkpoint.interval] must be at least 1, got {}",
+                     config.interval);
+  COEUS_CHECK_CONFIG(config.keep_latest_k >= 0 && config.keep_latest_k != 1,
+                     "[checkpoint.keep_latest_k] must be 0 (keep all) or at least 2, got {}",
+                     config.keep_latest_k);
+}
+
+StoredType export_type_named(const std::string& name) {
+  if (name == "float32") return StoredType::kF32;
+  if (name == "bfloat16") return StoredType::kBF16;
+  if (name == "float16") return StoredType::kF16;
+  throw ConfigError(fmt::format(
+      "[checkpoint.export_dtype] must be float32, bfloat16 or float16, got '{}'", name));
+}
+
+}  // namespace
+
+Checkpointer::Checkpointer(CheckpointConfig config, const fs::path& dump_folder,
+                           FileSystem& file_system)
+    : config_(std::move(config)),
+      file_system_(file_system),
+      folder_(file_system, dump_folder / config_.folder) {
+  if (!config_.enable) return;
+  check_supported(config_);
+  export_type_named(config_.export_dtype);
+  if (!config_.load_only) take_folder();
+  log_info("Checkpointing active. Checkpoints will be loaded from and saved to {}",
+           folder_.path().string());
+}
+
+void Checkpointer::take_folder() {
+  try {
+    file_system_.make_folders(folder_.path());
+    lock_ = file_system_.try_lock(folder_.path());
+    COEUS_CHECK_CONFIG(lock_,
+                       "[checkpoint.folder] {} is in use by another run; end it or choose "
+                       "another job.dump_folder",
+                       folder_.path().string());
+    folder_.clean_up();
+    // Better to learn now than after the first interval that nothing can be saved here.
+    const fs::path trial = folder_.path() / ".step-0.tmp";
+    file_system_.make_folder(trial);
+    file_system_.remove_folder(trial);
+  } catch (const FileError& error) {
+    throw ConfigError(
+        fmt::format("[checkpoint.folder] checkpoints cannot be saved to {}: {}; choose "
+                    "another job.dump_folder, or set checkpoint.load_only",
+                    folder_.path().string(), error.what()));
+  }
+}
+
+bool Checkpointer::should_save(int64_t step, bool last_step) const {
+  if (!config_.enable || config_.load_only) return false;
+  return last_step || (step == 1 && config_.enable_first_step_checkpoint) ||
+         step % config_.interval == 0;
+}
+
+CheckpointContents Checkpointer::contents_of(int64_t step, bool last_step) const {
+  CheckpointContents contents;
+  contents.step = step;
+  if (last_step && config_.last_save_model_only) {
+    contents.model_only = true;
+    // As in TorchTitan, float32 leaves every tensor as it is.
+    StoredType type = export_type_named(config_.export_dtype);
+    if (type != StoredType::kF32) contents.export_type = type;
+  }
+  return contents;
+}
+
+void Checkpointer::fail_to_save(int64_t step, uint64_t needed, const std::string& cause,
+                                bool is_out_of_space) {
+  std::string free = "an unknown number of bytes";
+  try {
+    free = size_text(file_system_.free_bytes(folder_.path()));
+  } catch (const FileError& error) {
+    log_warning("{}", error.what());
+  }
+  throw CheckpointSaveError(fmt::format(
+      "[checkpoint] cannot save {}: {}; the checkpoint needs {}, free are {}; earlier checkpoints "
+      "are "
+      "untouched; {}",
+      folder_.step_path(step).string(), cause, size_text(needed), free,
+      is_out_of_space ? "free space, or lower checkpoint.keep_latest_k" : "look after the disk"));
+}
+
+void Checkpointer::save(int64_t step, const TrainingState& state, bool last_step) {
+  COEUS_CHECK(
+      config_.enable && !config_.load_only,
+      "[Checkpointer::save] saving is off: checkpoint.enable = {}, checkpoint.load_only = {}",
+      config_.enable, config_.load_only);
+  Stopwatch watch;
+  const CheckpointContents contents = contents_of(step, last_step);
+  CheckpointWriter writer(state, contents);
+  log_info("Saving a {} checkpoint of {} at step {}.", contents.model_only ? "model only" : "full",
+           size_text(writer.bytes()), step);
+  try {
+    if (writer.bytes() > file_system_.free_bytes(folder_.path())) {
+      fail_to_save(step, writer.bytes(), "the disk is full", true);
+    }
+    folder_.publish(step, [&](const fs::path& folder) { writer.write(file_system_, folder); });
+  } catch (const FileError& error) {
+    fail_to_save(step, writer.bytes(), error.what(), error.is_out_of_space());
+  }
+  log_info("Finished saving the checkpoint in {:.2f} seconds.", watch.seconds());
+  if (!contents.model_only) remove_old(step);
+}
+
+void Checkpointer::remove_old(int64_t saved) {
+  try {
+    const auto old = steps_to_remove(folder_.steps(), saved, config_.keep_latest_k);
+    bool verified = false;
+    for (int64_t step : old) {
+      // Only what coeus wrote is coeus's to remove.
+      if (file_system_.kind(folder_.step_path(step) / kManifestName) != FileSystem::Kind::kFile) {
+        continue;
+      }
+      if (!verified) verify_checkpoint(file_system_, folder_.step_path(saved), saved);
+      verified = true;
+      folder_.remove(step);
+    }
+  } catch (const CheckpointError& error) {
+    log_error("the checkpoint just saved does not read back right, so no older one is removed: {}",
+              error.what());
+  } catch (const FileError& error) {
+    log_warning("old checkpoints could not be removed: {}", error.what());
+  }
+}
+
+void Checkpointer::check_excluded(const TrainingState& into) const {
+  std::vector<std::string> known{"model", "optimizer"};
+  for (const auto& [key, state] : into.states) known.push_back(key);
+  for (const std::string& key : config_.exclude_from_loading) {
+    COEUS_CHECK_CONFIG(std::find(known.begin(), known.end(), key) != known.end(),
+                       "[checkpoint.exclude_from_loading] unknown key '{}'; the keys are {}", key,
+                       fmt::join(known, ", "));
+  }
+}
+
+std::optional<LoadedCheckpoint> Checkpointer::load(TrainingState& into) {
+  if (!config_.enable) return std::nullopt;
+  check_excluded(into);
+  return load(into, {.exclude = config_.exclude_from_loading});
+}
+
+std::optional<LoadedCheckpoint> Checkpointer::load_model(const NamedTensors& model) {
+  if (!config_.enable) return std::nullopt;
+  TrainingState into;
+  into.model = model;
+  return load(into, {.model_only = true, .model_rules = {.convert_floats = true}});
+}
+
+std::optional<LoadedCheckpoint> Checkpointer::load(TrainingState& into,
+                                                   const LoadSelection& selection) {
+  std::vector<int64_t> steps;
+  try {
+    steps = folder_.steps();
+  } catch (const FileError& error) {
+    throw CheckpointError(fmt::format("[checkpoint.folder] {}", error.what()));
+  }
+  if (!steps.empty()) return load_own(steps, into, selection);
+  COEUS_CHECK_AS(CheckpointError, config_.load_step < 0,
+                 "[checkpoint.load_step] step {} is wanted, but {} holds no checkpoint",
+                 config_.load_step, folder_.path().string());
+  if (!config_.initial_load_path) return std::nullopt;
+  return load_initial(into, selection);
+}
+
+LoadedCheckpoint Checkpointer::load_initial(TrainingState& into, const LoadSelection& selection) {
+  Stopwatch watch;
+  const fs::path path = *config_.initial_load_path;
+  log_info("{} holds no checkpoint: loading checkpoint.initial_load_path {}",
+           folder_.path().string(), path.string());
+  try {
+    const InitialWeights weights = find_initial_weights(file_system_, path);
+    LoadedCheckpoint loaded{path, 0, selection.model_only || config_.initial_load_model_only};
+    if (weights.checkpoint) loaded.step = weights.checkpoint->manifest.step;
+    if (loaded.model_only) {
+      load_model_weights(file_system_, path, weights, into.model);
+    } else {
+      COEUS_CHECK_AS(CheckpointError, weights.checkpoint.has_value(),
+                     "{} holds weights only; checkpoint.initial_load_model_only = false needs a "
+                     "checkpoint of coeus",
+                     path.string());
+      load_checkpoint(file_system_, *weights.checkpoint, selection, into);
+    }
+    log_info("Finished loading the checkpoint in {:.2f} seconds.", watch.seconds());
+    return loaded;
+  } catch (const CheckpointError& error) {
+    throw CheckpointError(fmt::format("[checkpoint.initial_load_path] {}", error.what()));
+  }
+}
+
+LoadedCheckpoint Checkpointer::load_own(const std::vector<int64_t>& steps, TrainingState& into,
+                                        LoadSelection selection) {
+  Stopwatch watch;
+  if (config_.initial_load_path) {
+    log_warning("checkpoint.initial_load_path {} is not used: {} holds checkpoints of this run",
+                *config_.initial_load_path, folder_.path().string());
+  }
+  const VerifiedCheckpoint checkpoint = config_.load_step >= 0
+                                            ? open_wanted_step(steps, into, selection)
+                                            : open_newest_usable(steps, into, selection);
+  const int64_t step = checkpoint.manifest.step;
+  selection = for_step(step, selection);
+  log_info("Loading the checkpoint from {}.", checkpoint.folder.string());
+  load_checkpoint(file_system_, checkpoint, selection, into);
+  log_info("Finished loading the checkpoint in {:.2f} seconds.", watch.seconds());
+  return LoadedCheckpoint{checkpoint.folder, step, selection.model_only};
+}
+
+VerifiedCheckpoint Checkpointer::open_step(int64_t step, const TrainingState& into,
+                                           const LoadSelection& selection) {
+  VerifiedCheckpoint checkpoint = verify_checkpoint(file_system_, folder_.step_path(step), step);
+  const auto absent = lacking(checkpoint, into, for_step(step, selection));
+  COEUS_CHECK_AS(CheckpointError, !checkpoint.manifest.is_model_only() || absent.empty(),
+                 "{} holds the model only (checkpoint.last_save_model_only), and this run needs {} "
+                 "too; name it as checkpoint.initial_load_path of a new run, or leave those out by "
+                 "checkpoint.exclude_from_loading",
+                 checkpoint.folder.string(), fmt::join(absent, ", "));
+  return checkpoint;
+}
+
+VerifiedCheckpoint Checkpointer::open_wanted_step(const std::vector<int64_t>& steps,
+                                                  const TrainingState& into,
+                                                  const LoadSelection& selection) {
+  const int64_t wanted = config_.load_step;
+  COEUS_CHECK_AS(CheckpointError, std::find(steps.begin(), steps.end(), wanted) != steps.end(),
+                 "[checkpoint.load_step] step {} is wanted, but {} holds only the steps {}", wanted,
+                 folder_.path().string(), fmt::join(steps, ", "));
+  if (steps.back() > wanted) {
+    log_warning(
+        "{} holds later checkpoints, up to step {}; a start with checkpoint.load_step = -1 "
+        "would take the latest of them",
+        folder_.path().string(), steps.back());
+  }
+  try {
+    return open_step(wanted, into, selection);
+  } catch (const CheckpointError& error) {
+    throw CheckpointError(
+        fmt::format("[checkpoint.load_step] step {} cannot be used: {}", wanted, error.what()));
+  }
+}
+
+VerifiedCheckpoint Checkpointer::open_newest_usable(const std::vector<int64_t>& steps,
+                                                    const TrainingState& into,
+                                                    const LoadSelection& selection) {
+  std::vector<std::string> reasons;
+  for (size_t i = steps.size(); i-- > 0;) {
+    try {
+      return open_step(steps[i], into, selection);
+    } catch (const CheckpointError& error) {
+      reasons.push_back(error.what());
+    }
+    log_warning("the checkpoint of step {} cannot be used: {}{}", steps[i], reasons.back(),
+                i > 0 ? fmt::format("; going back to that of step {}", steps[i - 1]) : "");
+  }
+  throw CheckpointError(fmt::format(
+      "[checkpoint] none of the {} checkpoints in {} can be used:{}\nto start anew, choose another "
+      "job.dump_folder or move them away",
+      steps.size(), folder_.path().string(), as_lines(reasons)));
+}
+
+}  // namespace coeus

@@ -52,7 +52,8 @@ std::unique_ptr<Loader> make_training_loader(const JobConfig& config,
       .local_batch_size = training.local_batch_size,
       .vocab_size = vocab_size,
       .positions = training.positions == "document" ? Positions::kDocument : Positions::kSequence};
-  return std::make_unique<Loader>(make_dataset(dataset), make_text_encoder(tokenizer), options,
+  return std::make_unique<Loader>(make_dataset(dataset),
+                                  tokenizer ? make_text_encoder(tokenizer) : TextEncoder{}, options,
                                   std::move(masks));
 }
 
@@ -71,7 +72,8 @@ std::unique_ptr<Loader> make_validation_loader(const JobConfig& config,
                                                   ? Positions::kDocument
                                                   : Positions::kSequence,
                                  .infinite = validation.steps != -1};
-  return std::make_unique<Loader>(make_dataset(dataset), make_text_encoder(tokenizer), options,
+  return std::make_unique<Loader>(make_dataset(dataset),
+                                  tokenizer ? make_text_encoder(tokenizer) : TextEncoder{}, options,
                                   std::move(masks));
 }
 

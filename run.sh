@@ -86,4 +86,9 @@ sed -nE 's/.*"loss": ?([^,}]+).*/\1 &/p' "$dump_folder/metrics.jsonl" |
 echo "Metrics, checkpoints and the log lie in $dump_folder"
 
 step "What the model writes now"
-"$coeus" generate "$config" "${flags[@]}" --prompt "The " --temperature 0.8 --max-new-tokens 120
+for seed in 1 2 3; do
+  "$coeus" generate "$config" "${flags[@]}" --prompt "The " --temperature 0.8 --top-k 100 \
+    --max-new-tokens 120 --seed "$seed" 2>"$dump_folder/generate.log" ||
+    { cat "$dump_folder/generate.log" >&2; fail "coeus generate did not work"; }
+  echo
+done

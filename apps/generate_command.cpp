@@ -3,6 +3,7 @@
 
 #include "coeus/train/generate.h"
 #include "coeus/train/job_config.h"
+#include "coeus/train/tensor_memory.h"
 #include "commands.h"
 
 namespace coeus {
@@ -31,6 +32,7 @@ void add_generate_command(CLI::App& program, Command& chosen) {
       "      --prompt='Once upon a time' --temperature=0.8 --top-k=40 --seed=1");
   command->callback([command, options, &chosen] {
     chosen = [options, arguments = command->remaining()] {
+      TensorMemory::install();
       generate(load_job_config(arguments), *options,
                [](const std::string& piece) { std::cout << piece << std::flush; });
       std::cout << std::endl;

@@ -1,4 +1,5 @@
 // coeus: one binary, one subcommand per job.
+#include <c10/util/Exception.h>
 #include <fmt/core.h>
 
 #include <exception>
@@ -52,6 +53,8 @@ int main(int argc, char** argv) {
   } catch (const std::bad_alloc&) {
     log_error("out of memory: lower training.local_batch_size or training.seq_len");
     code = ExitCode::kOutOfMemory;
+  } catch (const c10::Error& error) {
+    log_error("{}", error.what_without_backtrace());
   } catch (const std::exception& error) {
     log_error("{}", error.what());
   }

@@ -5,12 +5,14 @@
 #include <cstdlib>
 
 #include "coeus/base/error.h"
+#include "coeus/base/floating_point.h"
 #include "coeus/train/job_config.h"
 #include "coeus/train/trainer.h"
 
 namespace coeus {
 
 RunTest::RunTest() {
+  flush_denormals_to_zero();  // as main does
   std::string pattern = (std::filesystem::temp_directory_path() / "coeus_run_XXXXXX").string();
   COEUS_ASSERT(mkdtemp(pattern.data()) != nullptr);
   folder_ = pattern;

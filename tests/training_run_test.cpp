@@ -34,6 +34,23 @@ class TrainingRun : public RunTest {
       EXPECT_EQ(point.grad_norm, b.at(step).grad_norm) << "step " << step;
     }
   }
+
+  /// Trains, then resumes a second run from the first one's checkpoint of `step`: the rest must
+  /// repeat.
+  void expect_resume_is_exact(const std::vector<std::string>& flags, int64_t step) {
+    const LossCurve whole = losses("whole", flags);
+    const std::string saved = "step-" + std::to_string(step);
+    std::filesystem::create_directories(folder_ / "resumed" / "checkpoint");
+    std::filesystem::copy(folder_ / "whole" / "checkpoint" / saved,
+                          folder_ / "resumed" / "checkpoint" / saved,
+                          std::filesystem::copy_options::recursive);
+    const LossCurve resumed = losses("resumed", flags);
+    ASSERT_EQ(resumed.size(), whole.size() - step);
+    for (const auto& [at, point] : resumed) {
+      EXPECT_EQ(point.loss, whole.at(at).loss) << "step " << at;
+      EXPECT_EQ(point.grad_norm, whole.at(at).grad_norm) << "step " << at;
+    }
+  }
 };
 
 TEST_F(TrainingRun, TheLossFalls) {
@@ -74,20 +91,66 @@ TEST_F(TrainingRun, GradientAccumulationEqualsOneLargeBatch) {
 }
 
 TEST_F(TrainingRun, AResumedRunContinuesBitForBit) {
-  const std::vector<std::string> flags = {"--checkpoint.enable", "--checkpoint.interval=3",
-                                          "--checkpoint.keep_latest_k=0",
-                                          "--model.flavor=debugmodel_flex_attn"};
-  const LossCurve whole = losses("whole", flags);
-  std::filesystem::create_directories(folder_ / "resumed" / "checkpoint");
-  std::filesystem::copy(folder_ / "whole" / "checkpoint" / "step-3",
-                        folder_ / "resumed" / "checkpoint" / "step-3",
-                        std::filesystem::copy_options::recursive);
-  const LossCurve resumed = losses("resumed", flags);
-  ASSERT_EQ(resumed.size(), 5U);
-  for (const auto& [step, point] : resumed) {
-    EXPECT_EQ(point.loss, whole.at(step).loss) << "step " << step;
-    EXPECT_EQ(point.grad_norm, whole.at(step).grad_norm) << "step " << step;
+  expect_resume_is_exact({"--checkpoint.enable", "--checkpoint.interval=3",
+                          "--checkpoint.keep_latest_k=0", "--model.flavor=debugmodel_flex_attn"},
+                         3);
+}
+
+TEST_F(TrainingRun, ResumingShuffledTextUnderAccumulationAndAutocastContinuesBitForBit) {
+  std::filesystem::create_directories(folder_ / "text");
+  for (int file = 0; file < 2; ++file) {
+    std::ofstream out(folder_ / "text" / (std::to_string(file) + ".jsonl"));
+    for (int i = 0; i < 40; ++i)
+      out << nlohmann::json{{"text",
+                             "document " + std::to_string(i * 37 + file) + std::string(i, 'x')}}
+          << "\n";
   }
+  const std::vector<std::string> flags = {"--training.dataset=json",
+                                          "--training.dataset_path=" + (folder_ / "text").string(),
+                                          "--training.shuffle",
+                                          "--training.positions=document",
+                                          "--training.global_batch_size=4",
+                                          "--training.mixed_precision_param=bfloat16",
+                                          "--training.deterministic",
+                                          "--model.hf_assets_path=" COEUS_SOURCE_DIR
+                                          "/tests/tokenizer/llama3",
+                                          "--model.flavor=debugmodel_flex_attn",
+                                          "--checkpoint.enable",
+                                          "--checkpoint.interval=5",
+                                          "--checkpoint.keep_latest_k=0"};
+  expect_resume_is_exact(flags, 5);
+}
+
+TEST_F(TrainingRun, ExcludedStatesStartAnew) {
+  const std::vector<std::string> flags = {"--checkpoint.enable", "--checkpoint.interval=4",
+                                          "--checkpoint.no_last_save_model_only"};
+  losses("run", flags);
+  const auto lr_of_step = [&](const std::string& excluded, int64_t wanted) {
+    std::filesystem::remove_all(folder_ / "run" / "checkpoint" / "step-8");
+    std::vector<std::string> all = flags;
+    if (!excluded.empty()) all.push_back("--checkpoint.exclude_from_loading=" + excluded);
+    losses("run", all);
+    std::ifstream lines(folder_ / "run" / "metrics.jsonl");
+    double lr = -1;
+    for (std::string line; std::getline(lines, line);) {
+      const nlohmann::json object = nlohmann::json::parse(line);
+      if (object["step"] == wanted) lr = object["lr"];
+    }
+    return lr;
+  };
+  const double continued = lr_of_step("", 5);
+  const double anew = lr_of_step("lr_scheduler", 5);
+  EXPECT_DOUBLE_EQ(anew, 4e-4);  // the first of two steps of warmup
+  EXPECT_NE(continued, anew);
+}
+
+TEST_F(TrainingRun, AMaskThatIsNoListOfRunsTrainsTheSameBitsRecomputedUnderAutocast) {
+  const std::vector<std::string> flags = {
+      "--model.mask=sliding_window(9)", "--training.steps=3", "--training.seq_len=1200",
+      "--training.local_batch_size=1", "--training.mixed_precision_param=bfloat16"};
+  std::vector<std::string> full = flags;
+  full.push_back("--activation_checkpoint.mode=full");
+  expect_equal_bits(losses("none", flags), losses("full", full));
 }
 
 TEST_F(TrainingRun, BfloatAutocastStaysNearFloat) {
@@ -144,14 +207,14 @@ TEST_F(TrainingRun, ValidationWritesItsOwnLines) {
 
 TEST_F(TrainingRun, ASignalEndsTheRunCleanlyWithACheckpoint) {
   // Raised by the log line of step 3, so that nothing has to be waited for.
-  std::thread sender([&] {
+  std::jthread sender([&](const std::stop_token& ended) {
     const auto file = folder_ / "a" / "metrics.jsonl";
-    for (int64_t lines = 0; lines < 3;) {
+    for (int64_t lines = 0; lines < 3 && !ended.stop_requested();) {
       std::ifstream in(file);
       lines = std::count(std::istreambuf_iterator<char>(in), {}, '\n');
       std::this_thread::yield();
     }
-    std::raise(SIGTERM);
+    if (!ended.stop_requested()) std::raise(SIGTERM);
   });
   const LossCurve curve = losses(
       "a", {"--training.steps=100000", "--checkpoint.enable", "--checkpoint.interval=90000"});

@@ -114,7 +114,7 @@ class ConfigSection {
 
   /// Adds the key `name`, bound to `member`, which must outlive the schema.
   template <class T>
-  ConfigField& field(std::string_view name, T& member, std::string meaning) {
+  ConfigField& field(std::string_view name, T& member, const std::string& meaning) {
     return add(name, &member, std::move(meaning));
   }
   /// Adds an array of tables; `describe(T&, ConfigSection&)` must be declared for its elements.

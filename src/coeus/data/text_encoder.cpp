@@ -4,7 +4,7 @@
 
 namespace coeus {
 
-TextEncoder make_text_encoder(std::shared_ptr<const Tokenizer> tokenizer) {
+TextEncoder make_text_encoder(const std::shared_ptr<const Tokenizer>& tokenizer) {
   return {.encode =
               [tokenizer](std::string_view text, std::vector<int32_t>& tokens) {
                 auto ids = tokenizer->encode_without_special_tokens(text);

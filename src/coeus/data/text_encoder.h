@@ -25,6 +25,6 @@ struct TextEncoder {
 };
 
 /// A tokenizer's text, BOS and EOS.
-TextEncoder make_text_encoder(std::shared_ptr<const Tokenizer> tokenizer);
+TextEncoder make_text_encoder(const std::shared_ptr<const Tokenizer>& tokenizer);
 
 }  // namespace coeus

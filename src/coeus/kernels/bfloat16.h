@@ -6,6 +6,7 @@
 
 namespace coeus {
 
+/// The upper half of a float.
 struct BFloat16 {
   uint16_t bits = 0;
 };

@@ -150,7 +150,7 @@ bool BlockMask::sees(int64_t number, int64_t q, int64_t k) const {
   const int64_t tile = q / row.tile_q;
   const auto key_tile = static_cast<int32_t>(k / row.tile_k);
   const TileLists& lists = row.by_query;
-  for (int32_t j = lists.full_offsets[tile]; j < lists.full_offsets[tile + 1]; ++j) {
+  for (size_t j = lists.full_offsets[tile]; j < size_t(lists.full_offsets[tile + 1]); ++j) {
     if (lists.full_ranges[2 * j] <= key_tile && key_tile < lists.full_ranges[2 * j + 1])
       return true;
   }

@@ -107,17 +107,17 @@ class BlockMask {
   int64_t area(int64_t row) const { return this->row(row).area; }
   int64_t area() const;
   /// Visible keys of each query of a row, [query_length].
-  std::vector<int64_t> query_areas(int64_t row) const;
+  std::vector<int64_t> query_areas(int64_t number) const;
   /// The share of all pairs of query and key that is hidden, in [0, 1].
   double sparsity() const;
-  TileCounts tile_counts(int64_t row) const;
+  TileCounts tile_counts(int64_t number) const;
   TileCounts tile_counts() const;
   /// Memory that the rows hold; a shared row counts once.
   int64_t bytes() const;
   /// Whether query q sees key k, both counted as stored.
-  bool sees(int64_t row, int64_t q, int64_t k) const;
+  bool sees(int64_t number, int64_t q, int64_t k) const;
   /// One byte a pair, [query_length, key_length], 1 where the query sees the key.
-  std::vector<uint8_t> to_dense(int64_t row) const;
+  std::vector<uint8_t> to_dense(int64_t number) const;
 
   /// Rows [begin, end) of the batch: a micro-batch.
   BlockMask slice_rows(int64_t begin, int64_t end) const;
@@ -130,7 +130,7 @@ class BlockMask {
   /// order of their indices, and each query sees one run of keys. The segments cover all queries in
   /// order. Nothing when there would be more than `max_segments` (0: one for 16 queries, but at
   /// least 64), as under a sliding window, where each query is a segment of its own.
-  std::optional<std::vector<Segment>> segments(int64_t row, int64_t max_segments = 0) const;
+  std::optional<std::vector<Segment>> segments(int64_t number, int64_t max_segments = 0) const;
 
  private:
   std::vector<std::shared_ptr<const BlockMaskRow>> rows_;

@@ -32,7 +32,7 @@ KeyTiles::KeyTiles(std::span<const int32_t> ranks, int64_t key_count, int64_t ti
   run_begins_.push_back(key_count_);
   tile_ranks_.assign(ranks.begin(), ranks.end());
   for (int32_t tile = 0; tile < tile_count_; ++tile) {
-    const auto begin = tile_ranks_.begin() + tile * tile_k_;
+    const auto begin = tile_ranks_.begin() + int64_t{tile} * tile_k_;
     std::sort(begin, begin + tile_size(tile));
   }
   touched_counts_.resize(tile_count_);
@@ -119,7 +119,7 @@ void KeyTiles::count_by_runs(std::span<const RankRange> ranges, std::vector<int3
 
 void KeyTiles::count_by_tiles(std::span<const RankRange> ranges, std::vector<int32_t>& counts) {
   for (int32_t tile = 0; tile < tile_count_; ++tile) {
-    const auto begin = tile_ranks_.begin() + tile * tile_k_;
+    const auto begin = tile_ranks_.begin() + int64_t{tile} * tile_k_;
     const auto end = begin + tile_size(tile);
     for (const RankRange& range : ranges) {
       counts[tile] += static_cast<int32_t>(std::lower_bound(begin, end, range.end) -

@@ -94,7 +94,7 @@ class Parser {
     if (++nesting_ > kDeepestNesting) {
       fail(fmt::format("more than {} levels of '~' and '('", kDeepestNesting), place);
     }
-    const Mask result = parse_nested();
+    Mask result = parse_nested();
     --nesting_;
     return result;
   }
@@ -102,7 +102,7 @@ class Parser {
   Mask parse_nested() {
     if (take('~')) return ~parse_operand();
     if (take('(')) {
-      const Mask inner = parse_chain(MaskKind::kOr);
+      Mask inner = parse_chain(MaskKind::kOr);
       if (!take(')')) fail("expected '&', '|' or ')'", at_);
       return inner;
     }

@@ -45,7 +45,7 @@ void add_query(const BlockMaskRow& row, int64_t q, int64_t line,
     elements.resize(lines * keys_of(key_tile));
     return elements.data() + line * keys_of(key_tile);
   };
-  for (int32_t j = lists.full_offsets[tile]; j < lists.full_offsets[tile + 1]; ++j) {
+  for (size_t j = lists.full_offsets[tile]; j < size_t(lists.full_offsets[tile + 1]); ++j) {
     for (int32_t k = lists.full_ranges[2 * j]; k < lists.full_ranges[2 * j + 1]; ++k) {
       std::fill_n(line_of(k), keys_of(k), 1);
     }

@@ -47,6 +47,7 @@ class Model : public torch::nn::Module {
   /// The layers from input to output.
   virtual std::vector<nn::Block*> blocks() = 0;
 
+  /// How many tokens it knows: ids lie in [0, vocab_size).
   virtual int64_t vocab_size() const = 0;
 
   /// Floating-point operations of training on one token (forward and backward) in rows of seq_len,

@@ -17,9 +17,9 @@ namespace coeus {
 
 /// What to build.
 struct ModelOptions {
-  std::string name;    ///< "llama3"
-  std::string flavor;  ///< "debugmodel"
-  int64_t seq_len = 0;
+  std::string name;     ///< "llama3"
+  std::string flavor;   ///< "debugmodel"
+  int64_t seq_len = 0;  ///< the longest row; rotary positions lie below it
   /// Expressions that replace the flavour's masks: `mask` the only one, `masks` by name.
   std::optional<std::string> mask;
   std::map<std::string, std::string> masks;
@@ -33,6 +33,7 @@ struct ModelOptions {
 /// model does not have, or an expression that does not parse.
 std::shared_ptr<Model> build_model(const ModelOptions& options);
 
+/// The names that ModelOptions takes; no flavours for an unknown model.
 std::vector<std::string> model_names();
 std::vector<std::string> flavor_names(const std::string& model);
 

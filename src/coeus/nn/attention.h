@@ -9,6 +9,7 @@
 
 namespace coeus::nn {
 
+/// Sizes of an attention layer; n_heads query heads share n_kv_heads key heads.
 struct AttentionSizes {
   int64_t dim = 0;
   int64_t n_heads = 0;

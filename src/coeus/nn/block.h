@@ -23,6 +23,7 @@ class Block : public torch::nn::Module {
   /// `forward`, kept or recomputed in backward as set.
   at::Tensor run(const at::Tensor& h, const OrderedInputs& inputs);
 
+  /// Whether backward computes this block's intermediate results again instead of keeping them.
   void set_recompute(bool recompute) { recompute_ = recompute; }
   bool is_recomputed() const { return recompute_; }
 

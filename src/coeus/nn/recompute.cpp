@@ -55,12 +55,14 @@ class Recompute : public torch::autograd::Function<Recompute> {
     const auto region =
         c10::static_intrusive_pointer_cast<Region>(context->saved_data["region"].toCapsule());
     at::Tensor x = context->get_saved_variables()[0].detach().requires_grad_();
+    const at::AutoGradMode with_grad(true);
+    at::Tensor out;
     {
-      at::AutoGradMode with_grad(true);
-      AutocastAsInForward autocast(region->autocast, region->autocast_dtype);
-      const at::Tensor out = region->function(x);
-      torch::autograd::backward({out}, {grads[0]});
+      // Ends before backward, which runs without autocast when nothing is recomputed.
+      const AutocastAsInForward autocast(region->autocast, region->autocast_dtype);
+      out = region->function(x);
     }
+    torch::autograd::backward({out}, {grads[0]});
     return {x.grad(), {}};
   }
 };

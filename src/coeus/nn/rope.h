@@ -13,6 +13,7 @@ struct RopeScaling {
   int64_t original_max_position = 8192;
 };
 
+/// What rope_table makes.
 struct RopeOptions {
   int64_t head_dim = 0;
   int64_t max_positions = 0;

@@ -57,7 +57,12 @@ std::string_view name_of(AttentionEngine engine) {
   return "";
 }
 
-EngineChoice choose_attention_engine(const BlockMask& mask) {
+EngineChoice choose_attention_engine(const at::Tensor& q, const at::Tensor& v,
+                                     const BlockMask& mask) {
+  if (!q.device().is_cpu())
+    return {AttentionEngine::kReference, "the tensors are not on the CPU, where sdpa works"};
+  if (q.size(3) != v.size(3))
+    return {AttentionEngine::kReference, "sdpa wants values as wide as keys"};
   for (int64_t row = 0; row < mask.batch_size(); ++row)
     if (!mask.segments(row))
       return {AttentionEngine::kReference,
@@ -70,7 +75,7 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
   check(q, k, v, mask);
   const double scale = options.scale.value_or(1.0 / std::sqrt(static_cast<double>(q.size(3))));
   AttentionEngine engine = options.engine;
-  if (engine == AttentionEngine::kAuto) engine = choose_attention_engine(mask).engine;
+  if (engine == AttentionEngine::kAuto) engine = choose_attention_engine(q, v, mask).engine;
   if (engine == AttentionEngine::kReference) return attention_reference(q, k, v, mask, scale);
   return attention_sdpa(q, k, v, mask, scale);
 }

@@ -20,8 +20,10 @@ enum class AttentionEngine {
 
 /// Reads "auto", "reference" or "sdpa". Throws ConfigError for another name.
 AttentionEngine attention_engine_from_name(std::string_view name);
+/// The name that attention_engine_from_name reads back.
 std::string_view name_of(AttentionEngine engine);
 
+/// What a caller of `attention` may choose.
 struct AttentionOptions {
   /// What scores are multiplied by; 1 / sqrt(head_dim of q) when absent.
   std::optional<double> scale;
@@ -43,11 +45,12 @@ at::Tensor attention_reference(const at::Tensor& q, const at::Tensor& k, const a
 at::Tensor attention_sdpa(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                           const BlockMask& mask, double scale);
 
-/// The engine `auto` takes for this mask, and why, for logs and reports.
+/// The engine `auto` takes for this mask and these tensors, and why, for logs and reports.
 struct EngineChoice {
   AttentionEngine engine;
   std::string reason;
 };
-EngineChoice choose_attention_engine(const BlockMask& mask);
+EngineChoice choose_attention_engine(const at::Tensor& q, const at::Tensor& v,
+                                     const BlockMask& mask);
 
 }  // namespace coeus

@@ -1,3 +1,4 @@
+#include <c10/core/impl/LocalDispatchKeySet.h>
 #include <torch/torch.h>
 
 #include <cstring>
@@ -25,7 +26,8 @@ at::Tensor dense_mask(const BlockMask& mask, const at::Device& device) {
 
 at::Tensor attention_reference(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                const BlockMask& mask, double scale) {
-  // float32 at least, so that low precision is rounded once, at the end.
+  // float32 at least, so that low precision is rounded once, at the end; autocast would undo that.
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
   const auto dtype = q.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   const int64_t shared = q.size(2) / k.size(2);
   const at::Tensor q_BHSD = q.to(dtype).transpose(1, 2);

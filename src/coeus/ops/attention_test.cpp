@@ -1,5 +1,6 @@
 #include "coeus/ops/attention.h"
 
+#include <ATen/autocast_mode.h>
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
@@ -75,13 +76,29 @@ TEST(Attention, AQueryThatSeesNothingGetsZeroAndZeroGradients) {
 }
 
 TEST(Attention, AutoTakesSdpaForRunsAndTheReferenceOtherwise) {
-  EXPECT_EQ(choose_attention_engine(lowered(parse_mask("causal & document"), {37}, {9, 28})).engine,
-            AttentionEngine::kSdpa);
+  const at::Tensor x = at::zeros({2, 37, 1, 4});
+  const BlockMask packed = lowered(parse_mask("causal & document"), {37}, {9, 28});
+  EXPECT_EQ(choose_attention_engine(x, x, packed).engine, AttentionEngine::kSdpa);
+  EXPECT_EQ(choose_attention_engine(x, at::zeros({2, 37, 1, 3}), packed).engine,
+            AttentionEngine::kReference);
   const std::vector<SequenceLayout> rows = {
       SequenceLayout::from_document_lengths(std::vector<int64_t>{4096})};
-  const EngineChoice choice = choose_attention_engine(lower(parse_mask("sliding_window(7)"), rows));
+  const EngineChoice choice =
+      choose_attention_engine(x, x, lower(parse_mask("sliding_window(7)"), rows));
   EXPECT_EQ(choice.engine, AttentionEngine::kReference);
   EXPECT_FALSE(choice.reason.empty());
+}
+
+TEST(Attention, TheReferenceIsNotRoundedByAutocast) {
+  const BlockMask mask = lowered(mask::causal(), {37}, {37});
+  torch::manual_seed(3);
+  const at::Tensor q = at::randn({2, 37, 2, 8});
+  const at::Tensor want = attention(q, q, q, mask, {.engine = AttentionEngine::kReference});
+  at::autocast::set_autocast_enabled(at::kCPU, true);
+  const at::Tensor got = attention(q, q, q, mask, {.engine = AttentionEngine::kReference});
+  at::autocast::set_autocast_enabled(at::kCPU, false);
+  at::autocast::clear_cache();
+  EXPECT_TRUE(at::equal(got, want));
 }
 
 TEST(Attention, SdpaRefusesAMaskThatIsNoListOfRuns) {

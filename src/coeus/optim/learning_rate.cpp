@@ -1,30 +1,21 @@
 #include "coeus/optim/learning_rate.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
 #include "coeus/base/error.h"
-#include "coeus/base/log.h"
 
 namespace coeus {
 
 LearningRate::LearningRate(double base, const LrSchedulerConfig& config, int64_t training_steps)
     : base_(base), config_(config), warmup_steps_(config.warmup_steps) {
-  if (warmup_steps_ > training_steps) {
-    log_warning("lr_scheduler.warmup_steps {} exceeds training.steps {}: warming up for {} steps",
-                warmup_steps_, training_steps, training_steps);
-    warmup_steps_ = training_steps;
-  }
+  warmup_steps_ = std::min(warmup_steps_, training_steps);
   decay_steps_ = training_steps - warmup_steps_;
   if (config.decay_ratio) {
     // To the nearest whole step, halves to the even one, as Python rounds.
     const auto wanted = static_cast<int64_t>(
         std::nearbyint(static_cast<double>(training_steps) * *config.decay_ratio));
-    if (wanted > decay_steps_)
-      log_warning(
-          "lr_scheduler: {} steps of warmup and {} of decay exceed training.steps {}: "
-          "decaying for {} steps",
-          warmup_steps_, wanted, training_steps, decay_steps_);
     decay_steps_ = std::min(decay_steps_, wanted);
   }
   // One step more than there is, so that the last one does not train at a rate of zero.

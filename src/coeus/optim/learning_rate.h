@@ -10,7 +10,7 @@ namespace coeus {
 /// decay to min_lr_factor. The last step of training stops one step short of the end of the decay.
 class LearningRate {
  public:
-  /// A warmup or decay longer than the run is cut to it, with a warning in the log.
+  /// A warmup or decay longer than the run is cut to it, of which reading the configuration warns.
   LearningRate(double base, const LrSchedulerConfig& config, int64_t training_steps);
 
   /// The learning rate of step `step`, counted from 1.

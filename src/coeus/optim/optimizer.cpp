@@ -13,7 +13,8 @@ Optimizer::Optimizer(const OptimizerConfig& config,
       step_(at::zeros({}, at::TensorOptions().dtype(at::kFloat))) {
   COEUS_CHECK_CONFIG(config.name == "Adam" || config.name == "AdamW",
                      "optimizer.name = \"{}\": there are Adam and AdamW", config.name);
-  for (const auto& [name, parameter] : parameters_) {
+  for (auto& [name, parameter] : parameters_) {
+    if (!parameter.grad().defined()) parameter.mutable_grad() = at::zeros_like(parameter);
     exp_avgs_.push_back(at::zeros_like(parameter));
     exp_avg_sqs_.push_back(at::zeros_like(parameter));
   }

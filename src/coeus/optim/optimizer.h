@@ -16,7 +16,8 @@ namespace coeus {
 /// `optimizer.implementation`.
 class Optimizer {
  public:
-  /// Keeps references to the parameters. Throws ConfigError for another name than Adam or AdamW.
+  /// Keeps references to the parameters and allocates their gradients, zero. Throws ConfigError for
+  /// another name than Adam or AdamW.
   Optimizer(const OptimizerConfig& config,
             std::vector<std::pair<std::string, at::Tensor>> parameters);
 

@@ -87,6 +87,7 @@ TEST(Optimizer, UnknownNameAndMissingGradientAreRefused) {
   at::Tensor p = at::ones({3}).requires_grad_();
   EXPECT_THROW(Optimizer({.name = "Lion"}, {{"p", p}}), ConfigError);
   Optimizer optimizer({}, {{"p", p}});
+  p.mutable_grad() = at::Tensor();
   EXPECT_THROW(optimizer.step(1e-3), Error);
 }
 

@@ -13,6 +13,9 @@
 #include "coeus/checkpoint/initial_weights.h"
 #include "coeus/data/tokenizer/tokenizer.h"
 #include "coeus/train/job_model.h"
+#include "coeus/train/memory_estimate.h"
+#include "coeus/train/metrics/process_memory.h"
+#include "coeus/train/precision.h"
 
 namespace coeus {
 
@@ -45,6 +48,9 @@ std::vector<float> next_logits(Model& model, const std::vector<int32_t>& tokens)
   const at::Tensor positions = at::arange(length, at::kInt).unsqueeze(0);
   const at::Tensor logits = model.forward(input, positions, model.get_attention_masks(rows));
   const at::Tensor last = logits[0][length - 1].to(at::kFloat).contiguous();
+  COEUS_CHECK_AS(NonFiniteError, at::isfinite(last).all().item<bool>(),
+                 "[generate] the logits after {} tokens are not finite; take another checkpoint",
+                 length);
   const float* first = last.const_data_ptr<float>();
   return {first, first + last.numel()};
 }
@@ -78,7 +84,9 @@ std::string generate(const JobConfig& config, const GenerateOptions& options,
   COEUS_CHECK_CONFIG(options.temperature >= 0 && std::isfinite(options.temperature),
                      "--temperature must be 0 or more, got {}", options.temperature);
   COEUS_CHECK_CONFIG(options.top_k >= 0, "--top-k must be 0 (all) or more, got {}", options.top_k);
-  COEUS_CHECK_CONFIG(options.max_new_tokens >= 1, "--max-new-tokens must be 1 or more, got {}",
+  constexpr int64_t kMostTokens = 1 << 20;
+  COEUS_CHECK_CONFIG(options.max_new_tokens >= 1 && options.max_new_tokens <= kMostTokens,
+                     "--max-new-tokens must be from 1 to {}, got {}", kMostTokens,
                      options.max_new_tokens);
   at::NoGradGuard no_grad;
   const Tokenizer tokenizer = Tokenizer::from_folder(config.model.hf_assets_path);
@@ -89,6 +97,10 @@ std::string generate(const JobConfig& config, const GenerateOptions& options,
 
   JobConfig sized = config;
   sized.training.seq_len = static_cast<int64_t>(tokens.size()) + options.max_new_tokens;
+  const int64_t parameters = parameter_count(*build_job_model(sized, at::kMeta));
+  const auto element_size =
+      static_cast<int64_t>(c10::elementSize(dtype_from_name(config.training.dtype)));
+  check_fits({{"parameters", parameters * element_size}}, memory_capacity_bytes());
   const std::shared_ptr<Model> model = build_job_model(sized, at::kCPU);
   COEUS_CHECK_CONFIG(
       tokenizer.largest_id() < model->vocab_size(),

@@ -11,14 +11,15 @@
 
 namespace coeus {
 
+/// How to continue a text.
 struct GenerateOptions {
   std::string prompt;
-  int64_t max_new_tokens = 100;
+  int64_t max_new_tokens = 100;  ///< unless EOS comes first
   /// What logits are divided by; 0 always takes the likeliest token.
   double temperature = 1.0;
   /// Draw among this many likeliest tokens; 0 for all.
   int64_t top_k = 0;
-  uint64_t seed = 0;
+  uint64_t seed = 0;  ///< of the draws
   /// A checkpoint's folder, a folder of safetensors or one such file. Empty: the newest usable
   /// checkpoint of the run in job.dump_folder.
   std::filesystem::path checkpoint;
@@ -26,7 +27,8 @@ struct GenerateOptions {
 
 /// Continues the prompt until EOS or max_new_tokens, and returns prompt and continuation.
 /// `on_text`, if given, receives the text piece by piece as it comes. The same options give the
-/// same text. Throws ConfigError for options out of range, CheckpointError when there are no
+/// same text. Every token takes a forward pass over all tokens before it: nothing is cached. Throws
+/// ConfigError for options out of range, CheckpointError when there are no
 /// weights.
 std::string generate(const JobConfig& config, const GenerateOptions& options,
                      const std::function<void(const std::string&)>& on_text = {});

@@ -23,9 +23,13 @@ std::vector<MemoryEntry> estimate_memory(const Model& model, int64_t blocks,
                              (recomputed > 0 ? per_token.block : 0);
   const auto tokens =
       static_cast<double>(config.training.local_batch_size * config.training.seq_len);
+  // Autocast keeps a copy of every weight in its own dtype until backward is done.
+  const bool casts = config.training.mixed_precision_param != config.training.dtype &&
+                     config.training.mixed_precision_param != "float32";
   return {{"parameters", parameter_bytes},
           {"gradients", parameter_bytes},
           {"optimizer", 2 * parameter_bytes},
+          {"parameters cast by autocast", casts ? parameter_count(model) * element_size : 0},
           {"activations at their peak (estimate)", static_cast<int64_t>(activations * tokens)}};
 }
 

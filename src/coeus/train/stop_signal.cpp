@@ -1,12 +1,14 @@
 #include "coeus/train/stop_signal.h"
 
+#include <atomic>
 #include <csignal>
 
 namespace coeus {
 
 namespace {
 
-volatile std::sig_atomic_t received = 0;
+std::atomic<int> received{0};
+static_assert(std::atomic<int>::is_always_lock_free, "a signal handler writes it");
 
 void remember(int signal) {
   received = signal;
@@ -14,17 +16,24 @@ void remember(int signal) {
   std::signal(signal, SIG_DFL);
 }
 
+/// Takes the signal over, unless the process was started to ignore it (nohup, background jobs).
+SignalHandler take_over(int signal) {
+  const SignalHandler before = std::signal(signal, remember);
+  if (before == SIG_IGN) std::signal(signal, SIG_IGN);
+  return before;
+}
+
 }  // namespace
 
 StopSignal::StopSignal() {
   received = 0;
-  std::signal(SIGTERM, remember);
-  std::signal(SIGINT, remember);
+  terminate_before_ = take_over(SIGTERM);
+  interrupt_before_ = take_over(SIGINT);
 }
 
 StopSignal::~StopSignal() {
-  std::signal(SIGTERM, SIG_DFL);
-  std::signal(SIGINT, SIG_DFL);
+  std::signal(SIGTERM, terminate_before_);
+  std::signal(SIGINT, interrupt_before_);
 }
 
 bool StopSignal::requested() const { return received != 0; }

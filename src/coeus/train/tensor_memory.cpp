@@ -3,10 +3,13 @@
 #include <c10/core/Allocator.h>
 #include <c10/core/CPUAllocator.h>
 #include <c10/core/impl/alloc_cpu.h>
+#include <c10/util/Exception.h>
 #include <malloc.h>
 
 #include <atomic>
 #include <cstring>
+
+#include "coeus/base/error.h"
 
 namespace coeus {
 
@@ -29,10 +32,21 @@ void release(void* data) {
   c10::free_cpu(data);
 }
 
+void* allocate_or_explain(size_t bytes) {
+  try {
+    return c10::alloc_cpu(bytes);
+  } catch (const c10::Error&) {
+    throw OutOfMemoryError(fmt::format(
+        "a tensor of {} bytes does not fit into memory, where tensors hold {} already; lower "
+        "training.local_batch_size or training.seq_len, or set activation_checkpoint.mode=full",
+        bytes, current.load()));
+  }
+}
+
 class CountingAllocator final : public c10::Allocator {
  public:
   c10::DataPtr allocate(size_t bytes) override {
-    void* data = c10::alloc_cpu(bytes);
+    void* data = allocate_or_explain(bytes);
     if (data != nullptr) count(static_cast<int64_t>(malloc_usable_size(data)));
     return {data, data, &release, c10::Device(c10::DeviceType::CPU)};
   }

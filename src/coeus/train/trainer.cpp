@@ -27,11 +27,7 @@ namespace {
 int64_t accumulation_steps(const TrainingConfig& training) {
   const int64_t global =
       training.global_batch_size < 0 ? training.local_batch_size : training.global_batch_size;
-  COEUS_CHECK_CONFIG(
-      global > 0 && global % training.local_batch_size == 0,
-      "training.global_batch_size {} must be a multiple of training.local_batch_size "
-      "{}",
-      global, training.local_batch_size);
+  COEUS_ASSERT(global > 0 && global % training.local_batch_size == 0);  // load_job_config checks
   return global / training.local_batch_size;
 }
 
@@ -108,20 +104,19 @@ void Trainer::train() {
   log_info("Training starts at step {}", first_step_);
   while (step_ < config_.training.steps && !stop.requested()) {
     ++step_;
-    const double lr = learning_rate_.at_step(step_);
-    const StepResult result = train_step();
-    report(result, lr);
+    ++lr_step_;
+    report(train_step());
     if (step_ == first_step_) report_memory();
     if (checkpointer_->should_save(step_, step_ == config_.training.steps))
       save_checkpoint(step_ == config_.training.steps);
-    if (validator_ && validator_->should_validate(step_))
+    if (validator_ && validator_->should_validate(step_) && !stop.requested())
       validator_->validate(*model_, step_, *metrics_);
   }
   metrics_->close();
   if (stop.requested() && step_ < config_.training.steps) {
-    if (config_.checkpoint.enable && !config_.checkpoint.load_only &&
-        !checkpointer_->should_save(step_, false))
-      save_checkpoint(/*last_step=*/false);
+    // Whole, so that the run can go on; if it cannot be saved, the run must not end as if it were.
+    if (config_.checkpoint.enable && !config_.checkpoint.load_only && last_saved_step_ != step_)
+      checkpointer_->save(step_, training_state());
     log_info("Training stopped by {} after step {}", stop.name(), step_);
     return;
   }
@@ -143,7 +138,8 @@ Trainer::StepResult Trainer::train_step() {
   result.grad_norm = gradient_norm(parameters).item<double>();
   check_finite(step_, result.loss, result.grad_norm, parameters);
   clip_gradients(parameters, config_.training.max_norm, result.grad_norm);
-  optimizer_->step(learning_rate_.at_step(step_));
+  result.lr = learning_rate_.at_step(lr_step_);
+  optimizer_->step(result.lr);
   return result;
 }
 
@@ -174,13 +170,13 @@ double Trainer::forward_backward(const Batch& batch, int64_t valid_labels) {
   return loss.item<double>();
 }
 
-void Trainer::report(const StepResult& result, double lr) {
+void Trainer::report(const StepResult& result) {
   if (metrics_->should_log(step_))
     metrics_->log({.step = step_,
                    .loss = result.loss,
                    .max_loss = result.loss,
                    .grad_norm = result.grad_norm,
-                   .lr = lr,
+                   .lr = result.lr,
                    .n_tokens_seen = n_tokens_seen_});
   metrics_->progress(step_, result.loss);
 }
@@ -204,28 +200,39 @@ TrainingState Trainer::training_state() const {
   TrainingState state;
   state.model = named_parameters_of(*model_);
   state.optimizer = optimizer_->state();
-  state.states = {{"lr_scheduler", {{"last_step", step_}}},
+  state.states = {{"lr_scheduler", {{"last_step", lr_step_}}},
                   {"dataloader", loader_->state()},
                   {"train_state", {{"step", step_}, {"n_tokens_seen", n_tokens_seen_}}}};
   return state;
 }
 
 void Trainer::load_checkpoint() {
+  const auto seed = static_cast<uint64_t>(config_.training.seed.value_or(0));
+  if (config_.checkpoint.create_seed_checkpoint) {
+    COEUS_CHECK_CONFIG(
+        !config_.checkpoint.load_only,
+        "checkpoint.create_seed_checkpoint saves and checkpoint.load_only forbids it; "
+        "drop one of them");
+    model_->init_weights(seed);
+    return;
+  }
   const std::vector<std::string>& excluded = config_.checkpoint.exclude_from_loading;
   const bool draws_weights = std::find(excluded.begin(), excluded.end(), "model") != excluded.end();
   TrainingState state = training_state();
   const std::optional<LoadedCheckpoint> loaded = checkpointer_->load(state);
-  if (!loaded || draws_weights)
-    model_->init_weights(static_cast<uint64_t>(config_.training.seed.value_or(0)));
+  // A checkpoint of the model alone is loaded whatever is excluded.
+  if (!loaded || (draws_weights && !loaded->model_only)) model_->init_weights(seed);
   if (!loaded || loaded->model_only) return;
   step_ = state.states.at("train_state").at("step").get<int64_t>();
   n_tokens_seen_ = state.states.at("train_state").at("n_tokens_seen").get<int64_t>();
+  lr_step_ = state.states.at("lr_scheduler").at("last_step").get<int64_t>();
   loader_->load_state(state.states.at("dataloader"));
 }
 
 void Trainer::save_checkpoint(bool last_step) {
   try {
     checkpointer_->save(step_, training_state(), last_step);
+    last_saved_step_ = step_;
   } catch (const CheckpointSaveError& error) {
     // The run is worth more than one checkpoint, unless it was the last one to come.
     if (last_step) throw;

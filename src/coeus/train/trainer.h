@@ -33,6 +33,7 @@ class Trainer {
   struct StepResult {
     double loss = 0;
     double grad_norm = 0;
+    double lr = 0;
   };
 
   void load_checkpoint();
@@ -40,7 +41,7 @@ class Trainer {
   double forward_backward(const Batch& batch, int64_t valid_labels);
   std::vector<Batch> next_micro_batches();
   void save_checkpoint(bool last_step);
-  void report(const StepResult& result, double lr);
+  void report(const StepResult& result);
   void report_memory() const;
   TrainingState training_state() const;
 
@@ -54,7 +55,9 @@ class Trainer {
   std::unique_ptr<MetricsProcessor> metrics_;
   int64_t gradient_accumulation_steps_ = 1;
   int64_t first_step_ = 1;
+  int64_t last_saved_step_ = -1;
   int64_t step_ = 0;
+  int64_t lr_step_ = 0;  ///< of the learning rate's schedule; behind step_ if it was started anew
   int64_t n_tokens_seen_ = 0;
 };
 

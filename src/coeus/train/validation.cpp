@@ -11,7 +11,12 @@ namespace coeus {
 
 Validator::Validator(const ValidationConfig& config, std::unique_ptr<Loader> loader,
                      at::ScalarType mixed_precision)
-    : config_(config), loader_(std::move(loader)), mixed_precision_(mixed_precision) {}
+    : config_(config), loader_(std::move(loader)), mixed_precision_(mixed_precision) {
+  COEUS_CHECK_DATA(loader_->next().has_value(),
+                   "validation.dataset {} has not enough text for one row of {} tokens; lower "
+                   "validation.seq_len or give more text",
+                   config_.dataset, config_.seq_len);
+}
 
 void Validator::validate(Model& model, int64_t step, MetricsProcessor& metrics) {
   at::NoGradGuard no_grad;
@@ -29,10 +34,7 @@ void Validator::validate(Model& model, int64_t step, MetricsProcessor& metrics) 
     loss += cross_entropy_sum(logits, tensors.labels).item<double>();
     valid_labels += batch->valid_labels;
   }
-  COEUS_CHECK_DATA(valid_labels > 0,
-                   "validation.dataset {} has not enough text for one row of {} tokens; lower "
-                   "validation.seq_len or give more text",
-                   config_.dataset, config_.seq_len);
+  COEUS_ASSERT(valid_labels > 0);
   metrics.log_validation(step, loss / static_cast<double>(valid_labels));
 }
 

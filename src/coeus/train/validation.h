@@ -12,6 +12,8 @@ namespace coeus {
 /// Measures the loss on data of its own, now and then.
 class Validator {
  public:
+  /// Reads the first batch, so that data which cannot be used is found before training. Throws
+  /// DataError for it, and when there is not one row.
   Validator(const ValidationConfig& config, std::unique_ptr<Loader> loader,
             at::ScalarType mixed_precision);
 
@@ -19,8 +21,7 @@ class Validator {
   bool should_validate(int64_t step) const { return step == 1 || step % config_.freq == 0; }
 
   /// Goes through validation.steps batches (all of them for -1), from the first, without gradients,
-  /// and logs the loss: cross-entropy over all valid labels, divided by their number. Throws
-  /// DataError when there is not one batch.
+  /// and logs the loss: cross-entropy over all valid labels, divided by their number.
   void validate(Model& model, int64_t step, MetricsProcessor& metrics);
 
  private:

@@ -26,7 +26,7 @@ using Tokens = std::vector<std::string>;
 void fuse(Tokens& tokens) {
   std::string all;
   for (const auto& token : tokens) all += token;
-  tokens.assign(1, std::move(all));
+  tokens.assign(1, all);
 }
 
 class ByteLevel final : public Decoder::Step {

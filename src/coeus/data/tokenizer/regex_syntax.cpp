@@ -197,7 +197,7 @@ class Translator {
     last_literal_ = 0;
   }
 
-  void quantifier(std::string text, size_t length) {
+  void quantifier(const std::string& text, size_t length) {
     if (!atom_) fail("a quantifier with nothing to repeat");
     at_ += length;
     out_ += text;

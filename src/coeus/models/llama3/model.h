@@ -12,6 +12,7 @@
 
 namespace coeus::llama3 {
 
+/// What a flavour fixes.
 struct Sizes {
   int64_t dim = 4096;
   int64_t n_layers = 32;
@@ -34,6 +35,7 @@ struct Sizes {
   int64_t hidden_dim() const;
 };
 
+/// h + attention(norm(h)), then h + feed_forward(norm(h)).
 class TransformerBlock : public nn::Block {
  public:
   TransformerBlock(int64_t layer_id, const Sizes& sizes, AttentionEngine engine,
@@ -50,6 +52,7 @@ class TransformerBlock : public nn::Block {
   nn::RMSNorm ffn_norm_{nullptr};
 };
 
+/// Embedding, blocks, norm and output.
 class Transformer : public Model {
  public:
   Transformer(const Sizes& sizes, AttentionEngine engine, const at::TensorOptions& options);

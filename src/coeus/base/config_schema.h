@@ -115,7 +115,7 @@ class ConfigSection {
   /// Adds the key `name`, bound to `member`, which must outlive the schema.
   template <class T>
   ConfigField& field(std::string_view name, T& member, const std::string& meaning) {
-    return add(name, &member, std::move(meaning));
+    return add(name, &member, meaning);
   }
   /// Adds an array of tables; `describe(T&, ConfigSection&)` must be declared for its elements.
   template <class T>

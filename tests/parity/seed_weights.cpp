@@ -16,7 +16,7 @@ std::vector<float> seed_values(const std::string& name, bool one_dimensional, in
   const double scale = 0.02 * std::sqrt(3.0);
   std::vector<float> values(count);
   for (int64_t i = 0; i < count; ++i) {
-    const uint64_t draw = mix64(state + (i + 1) * 0x9E3779B97F4A7C15ULL);
+    const uint64_t draw = mix64(state + (i + 1) * kGoldenGamma);
     const double v = 2.0 * (static_cast<double>(draw >> 40) * 0x1p-24) - 1.0;
     values[i] = static_cast<float>(one_dimensional ? 1.0 + 0.1 * v : v * scale);
   }

@@ -16,12 +16,6 @@ double polynomial(std::initializer_list<double> coefficients, double x) {
 
 }  // namespace
 
-uint64_t mix64(uint64_t z) {
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ULL;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EBULL;
-  return z ^ (z >> 31);
-}
-
 uint64_t fnv1a64(std::string_view bytes) {
   uint64_t hash = 0xCBF29CE484222325ULL;
   for (unsigned char byte : bytes) hash = (hash ^ byte) * 0x100000001B3ULL;
@@ -69,6 +63,6 @@ double normal_quantile(double p) {
 }
 
 CounterRandom::CounterRandom(uint64_t seed, std::string_view name)
-    : state_(mix64(fnv1a64(name) + mix64(seed + kGamma))) {}
+    : state_(mix64(fnv1a64(name) + mix64(seed + kGoldenGamma))) {}
 
 }  // namespace coeus

@@ -6,8 +6,8 @@
 
 #include "coeus/base/error.h"
 #include "coeus/base/log.h"
+#include "coeus/base/random.h"
 #include "coeus/data/byte_reader.h"
-#include "coeus/data/mix64.h"
 #include "coeus/data/mixture_dataset.h"
 #include "coeus/data/record_dataset.h"
 #include "coeus/data/synthetic_dataset.h"

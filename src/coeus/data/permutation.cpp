@@ -3,7 +3,7 @@
 #include <bit>
 
 #include "coeus/base/error.h"
-#include "coeus/data/mix64.h"
+#include "coeus/base/random.h"
 
 namespace coeus {
 

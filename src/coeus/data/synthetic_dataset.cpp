@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "coeus/base/error.h"
-#include "coeus/data/mix64.h"
+#include "coeus/base/random.h"
 
 namespace coeus {
 

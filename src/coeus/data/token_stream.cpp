@@ -5,7 +5,7 @@
 
 #include "coeus/base/error.h"
 #include "coeus/base/log.h"
-#include "coeus/data/mix64.h"
+#include "coeus/base/random.h"
 
 namespace coeus {
 

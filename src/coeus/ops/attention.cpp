@@ -1,14 +1,23 @@
 #include "coeus/ops/attention.h"
 
+#include <ATen/Parallel.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
 #include <torch/torch.h>
 
+#include <array>
 #include <cmath>
 
 #include "coeus/base/error.h"
+#include "coeus/ops/attention_cost.h"
+#include "coeus/ops/attention_report.h"
 
 namespace coeus {
 
 namespace {
+
+constexpr std::array kEngines = {AttentionEngine::kAuto, AttentionEngine::kReference,
+                                 AttentionEngine::kSdpa, AttentionEngine::kBlockSparse,
+                                 AttentionEngine::kCheck};
 
 void check(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const BlockMask& mask) {
   COEUS_CHECK(q.dim() == 4 && k.dim() == 4 && v.dim() == 4,
@@ -35,14 +44,45 @@ void check(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const 
               mask.batch_size(), mask.query_length(), mask.key_length(), q.sizes(), k.sizes());
 }
 
+AttentionWork work_of(const at::Tensor& q, const at::Tensor& v) {
+  return {.heads = q.size(2),
+          .kv_heads = v.size(2),
+          .head_dim = q.size(3),
+          .value_dim = v.size(3),
+          .number = q.scalar_type() == at::kFloat      ? AttentionNumber::kFloat32
+                    : q.scalar_type() == at::kBFloat16 ? AttentionNumber::kBFloat16
+                                                       : AttentionNumber::kOther,
+          .threads = at::get_num_threads()};
+}
+
+constexpr int64_t kWidestHead = 256;
+
+bool block_sparse_takes(const at::Tensor& q, const at::Tensor& v) {
+  const auto dtype = q.scalar_type();
+  return q.device().is_cpu() && q.size(3) <= kWidestHead && v.size(3) <= kWidestHead &&
+         (dtype == at::kFloat || dtype == at::kBFloat16 || dtype == at::kDouble);
+}
+
+EngineChoice resolve(const at::Tensor& q, const at::Tensor& v, const BlockMask& mask,
+                     AttentionEngine engine) {
+  if (engine == AttentionEngine::kAuto || engine == AttentionEngine::kCheck)
+    return choose_attention_engine(q, v, mask);
+  COEUS_CHECK(engine != AttentionEngine::kBlockSparse || block_sparse_takes(q, v),
+              "[attention] the engine block_sparse takes float32, bfloat16 and double on the CPU "
+              "and head dims up to {}, got {} on {} with {} and {}; use engine reference",
+              kWidestHead, c10::toString(q.scalar_type()), q.device().str(), q.size(3), v.size(3));
+  return {engine, "attention.engine asks for it"};
+}
+
 }  // namespace
 
 AttentionEngine attention_engine_from_name(std::string_view name) {
-  if (name == "auto") return AttentionEngine::kAuto;
-  if (name == "reference") return AttentionEngine::kReference;
-  if (name == "sdpa") return AttentionEngine::kSdpa;
-  throw ConfigError(fmt::format(
-      "attention.engine = \"{}\" is not supported yet; use auto, reference or sdpa", name));
+  for (const AttentionEngine engine : kEngines)
+    if (name == name_of(engine)) return engine;
+  throw ConfigError(
+      fmt::format("attention.engine = \"{}\" is not an engine; use auto, reference, sdpa, "
+                  "block_sparse or check",
+                  name));
 }
 
 std::string_view name_of(AttentionEngine engine) {
@@ -53,6 +93,10 @@ std::string_view name_of(AttentionEngine engine) {
       return "reference";
     case AttentionEngine::kSdpa:
       return "sdpa";
+    case AttentionEngine::kBlockSparse:
+      return "block_sparse";
+    case AttentionEngine::kCheck:
+      return "check";
   }
   return "";
 }
@@ -60,24 +104,65 @@ std::string_view name_of(AttentionEngine engine) {
 EngineChoice choose_attention_engine(const at::Tensor& q, const at::Tensor& v,
                                      const BlockMask& mask) {
   if (!q.device().is_cpu())
-    return {AttentionEngine::kReference, "the tensors are not on the CPU, where sdpa works"};
-  if (q.size(3) != v.size(3))
-    return {AttentionEngine::kReference, "sdpa wants values as wide as keys"};
-  for (int64_t row = 0; row < mask.batch_size(); ++row)
-    if (!mask.segments(row))
-      return {AttentionEngine::kReference,
-              "the mask is no list of causal or full runs, which is all that sdpa can do"};
-  return {AttentionEngine::kSdpa, "the mask is a list of causal or full runs"};
+    return {AttentionEngine::kReference,
+            fmt::format("the tensors are on {}, and the other engines work on the CPU",
+                        q.device().str())};
+  const AttentionWork work = work_of(q, v);
+  EngineChoice choice = {AttentionEngine::kReference, ""};
+  double least = reference_nanoseconds(work, mask);
+  std::string costs = fmt::format("reference {:.3g} ms", least * 1e-6);
+  const auto consider = [&](AttentionEngine engine, double nanoseconds) {
+    costs = fmt::format("{} {:.3g} ms, {}", name_of(engine), nanoseconds * 1e-6, costs);
+    if (nanoseconds >= least) return;
+    least = nanoseconds;
+    choice.engine = engine;
+  };
+  if (block_sparse_takes(q, v))
+    consider(AttentionEngine::kBlockSparse, block_sparse_nanoseconds(work, mask));
+  std::string sdpa_cannot;
+  if (q.size(3) != v.size(3)) {
+    sdpa_cannot = fmt::format("; not sdpa: keys are {} wide and values {}", q.size(3), v.size(3));
+  } else if (const auto nanoseconds = sdpa_nanoseconds(work, mask)) {
+    consider(AttentionEngine::kSdpa, *nanoseconds);
+  } else {
+    sdpa_cannot = "; not sdpa: the mask is no short list of causal or full runs";
+  }
+  const TileCounts tiles = mask.tile_counts();
+  choice.reason =
+      fmt::format("estimated {}{}; {:.1f}% of the pairs visible, {} full and {} partial tiles",
+                  costs, sdpa_cannot, 100 * (1 - mask.sparsity()), tiles.full, tiles.partial);
+  return choice;
+}
+
+at::Tensor attention_by(AttentionEngine engine, const at::Tensor& q, const at::Tensor& k,
+                        const at::Tensor& v, const BlockMask& mask, double scale) {
+  switch (engine) {
+    case AttentionEngine::kSdpa:
+      return attention_sdpa(q, k, v, mask, scale);
+    case AttentionEngine::kBlockSparse:
+      return attention_block_sparse(q, k, v, mask, scale);
+    case AttentionEngine::kReference:
+      return attention_reference(q, k, v, mask, scale);
+    case AttentionEngine::kAuto:
+    case AttentionEngine::kCheck:
+      break;
+  }
+  COEUS_ASSERT(false);
+  return {};
 }
 
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                      const BlockMask& mask, const AttentionOptions& options) {
   check(q, k, v, mask);
+  // Autocast would round what an engine keeps in more precision.
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
   const double scale = options.scale.value_or(1.0 / std::sqrt(static_cast<double>(q.size(3))));
-  AttentionEngine engine = options.engine;
-  if (engine == AttentionEngine::kAuto) engine = choose_attention_engine(q, v, mask).engine;
-  if (engine == AttentionEngine::kReference) return attention_reference(q, k, v, mask, scale);
-  return attention_sdpa(q, k, v, mask, scale);
+  const EngineChoice choice = resolve(q, v, mask, options.engine);
+  if (options.report == nullptr) return attention_by(choice.engine, q, k, v, mask, scale);
+  options.report->add_choice(options.layer, choice, mask);
+  if (options.engine == AttentionEngine::kCheck)
+    return attention_checked(q, k, v, mask, scale, choice.engine, options.report, options.layer);
+  return attention_by(choice.engine, q, k, v, mask, scale);
 }
 
 }  // namespace coeus

@@ -7,7 +7,9 @@ namespace coeus {
 void describe(AttentionConfig& config, ConfigSection& section) {
   section
       .field("engine", config.engine,
-             "Which code computes attention; auto picks by mask and device. Own key.")
+             "Which code computes attention: auto picks by the cost for the mask; check also holds "
+             "that to the reference at every step and reports the worst difference of each layer. "
+             "Own key.")
       .one_of({"auto", "reference", "sdpa", "block_sparse", "check"});
 }
 

@@ -6,6 +6,7 @@
 
 #include "coeus/base/error.h"
 #include "coeus/ops/attention.h"
+#include "coeus/ops/kept_results.h"
 
 namespace coeus {
 
@@ -58,24 +59,14 @@ class SegmentedFlashAttention : public torch::autograd::Function<SegmentedFlashA
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& q, const at::Tensor& k,
                             const at::Tensor& v, const std::vector<Piece>& pieces, double scale) {
-    at::Tensor out = at::empty({q.size(0), q.size(1), q.size(2), v.size(3)}, q.options());
-    variable_list saved = {q, k, v, out};
-    for (const Piece& piece : pieces) {
-      at::Tensor to = queries_of(out, piece);
-      if (sees_nothing(piece)) {
-        to.zero_();
-        continue;
-      }
-      auto [piece_out, lse] = at::_scaled_dot_product_flash_attention_for_cpu(
-          queries_of(q, piece), keys_of(k, piece), keys_of(v, piece), 0.0, piece.segment.causal, {},
-          scale);
-      to.copy_(piece_out);
-      saved.push_back(lse);
-    }
+    const variable_list results =
+        kept_or_computed([&] { return output_and_lse(q, k, v, pieces, scale); });
+    variable_list saved = {q, k, v};
+    saved.insert(saved.end(), results.begin(), results.end());
     context->save_for_backward(saved);
     context->saved_data["scale"] = scale;
     context->saved_data["pieces"] = at::IValue(flatten(pieces));
-    return out;
+    return results[0];
   }
 
   static variable_list backward(AutogradContext* context, variable_list grads) {
@@ -102,6 +93,24 @@ class SegmentedFlashAttention : public torch::autograd::Function<SegmentedFlashA
   }
 
  private:
+  /// The output, then the log-sum-exp of each piece that sees something.
+  static variable_list output_and_lse(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                      const std::vector<Piece>& pieces, double scale) {
+    variable_list results = {at::empty({q.size(0), q.size(1), q.size(2), v.size(3)}, q.options())};
+    for (const Piece& piece : pieces) {
+      at::Tensor to = queries_of(results[0], piece);
+      if (sees_nothing(piece)) {
+        to.zero_();
+        continue;
+      }
+      auto [out, lse] = at::_scaled_dot_product_flash_attention_for_cpu(
+          queries_of(q, piece), keys_of(k, piece), keys_of(v, piece), 0.0, piece.segment.causal, {},
+          scale);
+      to.copy_(out);
+      results.push_back(lse);
+    }
+    return results;
+  }
   static std::vector<int64_t> flatten(const std::vector<Piece>& pieces) {
     std::vector<int64_t> numbers;
     for (const Piece& p : pieces)

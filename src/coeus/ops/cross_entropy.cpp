@@ -69,7 +69,7 @@ void check_labels(const at::Tensor& labels, int64_t vocab) {
   const auto* first = labels.const_data_ptr<int64_t>();
   const auto* last = first + labels.numel();
   const auto bad = std::find_if(
-      first, last, [&](int64_t l) { return l != kIgnoreLabel && (l < 0 || l >= vocab); });
+      first, last, [&](int64_t l) { return l != kIgnoredLabel && (l < 0 || l >= vocab); });
   COEUS_CHECK_DATA(bad == last,
                    "[cross_entropy] label {} of token {} is outside the vocabulary of {}; use the "
                    "tokenizer that the model was made for",
@@ -81,7 +81,7 @@ void check_labels(const at::Tensor& labels, int64_t vocab) {
 at::Tensor cross_entropy_sum_reference(const at::Tensor& logits, const at::Tensor& labels) {
   const auto dtype = logits.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   return at::cross_entropy_loss(logits.reshape({-1, logits.size(-1)}).to(dtype), labels.reshape(-1),
-                                {}, at::Reduction::Sum, kIgnoreLabel);
+                                {}, at::Reduction::Sum, kIgnoredLabel);
 }
 
 at::Tensor cross_entropy_sum(const at::Tensor& logits, const at::Tensor& labels) {

@@ -16,7 +16,7 @@ TEST(CrossEntropy, AgreesWithTheReferenceForwardAndBackward) {
     for (int64_t vocab : {1, 2, 37, 2048}) {
       const at::Tensor logits = (at::randn({3, 41, vocab}) * 3).to(dtype);
       at::Tensor labels = at::randint(0, vocab, {3, 41}, at::kLong);
-      labels.select(0, 1).fill_(kIgnoreLabel);
+      labels.select(0, 1).fill_(kIgnoredLabel);
       auto run = [&](auto f) {
         at::Tensor in = logits.detach().requires_grad_();
         const at::Tensor loss = f(in, labels);
@@ -34,7 +34,7 @@ TEST(CrossEntropy, AgreesWithTheReferenceForwardAndBackward) {
 
 TEST(CrossEntropy, IgnoredLabelsCountForNothing) {
   at::Tensor logits = at::randn({4, 9}).requires_grad_();
-  const at::Tensor loss = cross_entropy_sum(logits, at::full({4}, kIgnoreLabel, at::kLong));
+  const at::Tensor loss = cross_entropy_sum(logits, at::full({4}, kIgnoredLabel, at::kLong));
   loss.backward();
   EXPECT_EQ(loss.item<float>(), 0.0F);
   EXPECT_EQ(logits.grad().abs().sum().item<float>(), 0.0F);

@@ -14,4 +14,8 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight);
 /// The same by LibTorch's own choice: what `linear` is tested against.
 at::Tensor linear_reference(const at::Tensor& x, const at::Tensor& weight);
 
+/// a b^T as `linear` multiplies, without a gradient. a: [m, k]; b: [n, k]; either may be a
+/// transposed view. Equal dtypes.
+at::Tensor product_with_transpose(const at::Tensor& a, const at::Tensor& b);
+
 }  // namespace coeus

@@ -15,18 +15,20 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 at::Tensor rotate(const at::Tensor& x_in, const at::Tensor& table, const at::Tensor& positions,
-                  float sign) {
+                  RopePairs pairs, float sign) {
   const at::Tensor x = x_in.contiguous();
   at::Tensor out = at::empty_like(x);
   const int64_t heads = x.size(2);
   const int64_t head_dim = x.size(3);
   with_kernel_type(x, [&]<class T>() {
+    const auto kernel =
+        pairs == RopePairs::kHalves ? cpu_kernels<T>().rope_halves : cpu_kernels<T>().rope;
     const int64_t grain = std::max<int64_t>(1, 16384 / std::max<int64_t>(1, heads * head_dim));
     at::parallel_for(0, x.size(0) * x.size(1), grain, [&](int64_t begin, int64_t end) {
       const int64_t offset = begin * heads * head_dim;
-      cpu_kernels<T>().rope(kernel_input<T>(x) + offset, table.const_data_ptr<float>(),
-                            positions.const_data_ptr<int32_t>() + begin,
-                            kernel_output<T>(out) + offset, end - begin, heads, head_dim, sign);
+      kernel(kernel_input<T>(x) + offset, table.const_data_ptr<float>(),
+             positions.const_data_ptr<int32_t>() + begin, kernel_output<T>(out) + offset,
+             end - begin, heads, head_dim, sign);
     });
   });
   return out;
@@ -35,13 +37,16 @@ at::Tensor rotate(const at::Tensor& x_in, const at::Tensor& table, const at::Ten
 class Rope : public torch::autograd::Function<Rope> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& table,
-                            const at::Tensor& positions) {
+                            const at::Tensor& positions, RopePairs pairs) {
     context->save_for_backward({table, positions});
-    return rotate(x, table, positions, 1.0F);
+    context->saved_data["halves"] = pairs == RopePairs::kHalves;
+    return rotate(x, table, positions, pairs, 1.0F);
   }
   static variable_list backward(AutogradContext* context, variable_list grads) {
     const variable_list saved = context->get_saved_variables();
-    return {rotate(grads[0], saved[0], saved[1], -1.0F), {}, {}};
+    const RopePairs pairs =
+        context->saved_data["halves"].toBool() ? RopePairs::kHalves : RopePairs::kInterleaved;
+    return {rotate(grads[0], saved[0], saved[1], pairs, -1.0F), {}, {}, {}};
   }
 };
 
@@ -71,27 +76,32 @@ void check_range(const at::Tensor& table, const at::Tensor& positions) {
 
 }  // namespace
 
-at::Tensor rope_reference(const at::Tensor& x, const at::Tensor& table,
-                          const at::Tensor& positions) {
+at::Tensor rope_reference(const at::Tensor& x, const at::Tensor& table, const at::Tensor& positions,
+                          RopePairs pairs) {
   check(x, table, positions);
   // [batch, seq, 1, head_dim / 2]: the same angle for every head.
   const at::Tensor gathered = table.index({positions.to(at::kLong)}).unsqueeze(2);
   const at::Tensor cosine = gathered.select(-1, 0);
   const at::Tensor sine = gathered.select(-1, 1);
   const auto dtype = x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-  const at::Tensor pairs = x.to(dtype).unflatten(-1, {-1, 2});
-  const at::Tensor a = pairs.select(-1, 0);
-  const at::Tensor b = pairs.select(-1, 1);
-  return at::stack({a * cosine - b * sine, a * sine + b * cosine}, -1)
+  const bool halves = pairs == RopePairs::kHalves;
+  // A pair's two values lie along this dimension.
+  const int64_t pair_dim = halves ? -2 : -1;
+  const at::Tensor paired =
+      halves ? x.to(dtype).unflatten(-1, {2, -1}) : x.to(dtype).unflatten(-1, {-1, 2});
+  const at::Tensor a = paired.select(pair_dim, 0);
+  const at::Tensor b = paired.select(pair_dim, 1);
+  return at::stack({a * cosine - b * sine, a * sine + b * cosine}, pair_dim)
       .flatten(-2)
       .to(x.scalar_type());
 }
 
-at::Tensor rope(const at::Tensor& x, const at::Tensor& table, const at::Tensor& positions) {
+at::Tensor rope(const at::Tensor& x, const at::Tensor& table, const at::Tensor& positions,
+                RopePairs pairs) {
   check(x, table, positions);
-  if (!has_cpu_kernel(x)) return rope_reference(x, table, positions);
+  if (!has_cpu_kernel(x)) return rope_reference(x, table, positions, pairs);
   check_range(table, positions);
-  return Rope::apply(x, table.contiguous(), positions.contiguous());
+  return Rope::apply(x, table.contiguous(), positions.contiguous(), pairs);
 }
 
 }  // namespace coeus

@@ -19,20 +19,33 @@ TEST(Rope, AgreesWithTheReferenceForwardAndBackward) {
   torch::manual_seed(1);
   const at::Tensor angles = table(64, 24);
   const at::Tensor positions = at::randint(0, 64, {2, 19}, at::kInt);
-  for (auto dtype : {at::kFloat, at::kBFloat16}) {
-    const at::Tensor x = at::randn({2, 19, 3, 24}).to(dtype);
-    const at::Tensor weight = at::randn({2, 19, 3, 24}).to(dtype);
-    auto run = [&](auto f) {
-      at::Tensor in = x.detach().requires_grad_();
-      const at::Tensor out = f(in, angles, positions);
-      (out * weight).sum().backward();
-      return std::pair{out.detach(), in.grad()};
-    };
-    const auto got = run(rope), want = run(rope_reference);
-    const double tolerance = dtype == at::kFloat ? 1e-5 : 2e-2;
-    EXPECT_TRUE(at::allclose(got.first, want.first, tolerance, tolerance));
-    EXPECT_TRUE(at::allclose(got.second, want.second, tolerance, tolerance));
+  for (const RopePairs pairs : {RopePairs::kInterleaved, RopePairs::kHalves}) {
+    for (auto dtype : {at::kFloat, at::kBFloat16}) {
+      const at::Tensor x = at::randn({2, 19, 3, 24}).to(dtype);
+      const at::Tensor weight = at::randn({2, 19, 3, 24}).to(dtype);
+      auto run = [&](auto f) {
+        at::Tensor in = x.detach().requires_grad_();
+        const at::Tensor out = f(in, angles, positions, pairs);
+        (out * weight).sum().backward();
+        return std::pair{out.detach(), in.grad()};
+      };
+      const auto got = run(rope), want = run(rope_reference);
+      const double tolerance = dtype == at::kFloat ? 1e-5 : 2e-2;
+      EXPECT_TRUE(at::allclose(got.first, want.first, tolerance, tolerance));
+      EXPECT_TRUE(at::allclose(got.second, want.second, tolerance, tolerance));
+    }
   }
+}
+
+TEST(Rope, PairsAreNeighboursOrTheSamePlacesOfTheTwoHalves) {
+  // A quarter turn: (1, 0) becomes (0, 1).
+  const at::Tensor quarter = at::tensor({0.0F, 1.0F}).expand({1, 2, 2}).contiguous();
+  const at::Tensor position = at::zeros({1, 1}, at::kInt);
+  const at::Tensor x = at::tensor({1.0F, 2.0F, 3.0F, 4.0F}).view({1, 1, 1, 4});
+  EXPECT_TRUE(
+      at::equal(rope(x, quarter, position).flatten(), at::tensor({-2.0F, 1.0F, -4.0F, 3.0F})));
+  EXPECT_TRUE(at::equal(rope(x, quarter, position, RopePairs::kHalves).flatten(),
+                        at::tensor({-3.0F, -4.0F, 1.0F, 2.0F})));
 }
 
 TEST(Rope, PositionsTravelWithTokens) {

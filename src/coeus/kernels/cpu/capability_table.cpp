@@ -75,6 +75,27 @@ void rope(const T* x, const float* table, const int32_t* positions, T* out, int6
   }
 }
 
+template <class T>
+void rope_halves(const T* x, const float* table, const int32_t* positions, T* out, int64_t tokens,
+                 int64_t heads, int64_t head_dim, float sign) {
+  const int64_t half = head_dim / 2;
+  for (int64_t t = 0; t < tokens; ++t) {
+    const float* row = table + positions[t] * head_dim;
+    for (int64_t h = 0; h < heads; ++h) {
+      const T* in = x + (t * heads + h) * head_dim;
+      T* to = out + (t * heads + h) * head_dim;
+      for (int64_t i = 0; i < half; ++i) {
+        const float a = to_float(in[i]);
+        const float b = to_float(in[i + half]);
+        const float cosine = row[2 * i];
+        const float sine = sign * row[2 * i + 1];
+        to[i] = from_float<T>(a * cosine - b * sine);
+        to[i + half] = from_float<T>(a * sine + b * cosine);
+      }
+    }
+  }
+}
+
 /// The sum of f(i) for i in [0, n), in whatever order vectorises best.
 template <class F>
 inline float vector_sum(int64_t n, F f) {
@@ -158,9 +179,9 @@ void cross_entropy_backward(const T* logits, const int64_t* labels, const float*
 
 template <class T>
 constexpr CpuKernels<T> kTable = {
-    swiglu_forward<T>,        swiglu_backward<T>,   rope<T>,
-    rms_norm_forward<T>,      rms_norm_backward<T>, cross_entropy_forward<T>,
-    cross_entropy_backward<T>};
+    swiglu_forward<T>,        swiglu_backward<T>,       rope<T>,
+    rope_halves<T>,           rms_norm_forward<T>,      rms_norm_backward<T>,
+    cross_entropy_forward<T>, cross_entropy_backward<T>};
 
 }  // namespace
 

@@ -22,6 +22,9 @@ struct CpuKernels {
   /// is the gradient (RoPE: Su et al., arXiv 2104.09864).
   void (*rope)(const T* x, const float* table, const int32_t* positions, T* out, int64_t tokens,
                int64_t heads, int64_t head_dim, float sign);
+  /// The same for pairs (i, i + head_dim / 2).
+  void (*rope_halves)(const T* x, const float* table, const int32_t* positions, T* out,
+                      int64_t tokens, int64_t heads, int64_t head_dim, float sign);
 
   /// out = x / rms(x) * weight for rows of `dim` values; inverse_rms [rows] is kept for backward
   /// (RMSNorm: Zhang and Sennrich, arXiv 1910.07467).
@@ -46,8 +49,11 @@ struct CpuKernels {
 template <class T>
 const CpuKernels<T>& cpu_kernels();
 
-/// The instruction set they use: "avx512", "avx2" or "baseline". The environment variable
-/// COEUS_CPU_CAPABILITY asks for a lesser one.
+/// The instruction set they use: "baseline", "avx2", "avx512", "avx512_bf16" or "amx", each with
+/// all that those before it have. The environment variable COEUS_CPU_CAPABILITY asks for a lesser
+/// one.
 const char* cpu_capability();
+/// Whether it has AVX-512.
+bool cpu_has_avx512();
 
 }  // namespace coeus

@@ -1,0 +1,112 @@
+#include "coeus/ops/attention_cost.h"
+
+#include <algorithm>
+
+namespace coeus {
+
+namespace {
+
+/// How fast an engine is. One core; `gflops` counts two operations a multiplied pair, over the
+/// pairs that the engine visits, forward and backward together.
+struct EngineRate {
+  double gflops_float32;
+  double gflops_bfloat16;
+  double gflops_other;
+  /// Fixed cost of one unit of work, forward and backward: of a call for sdpa, of a visited tile
+  /// and head for block_sparse.
+  double unit_nanoseconds;
+
+  double gflops(AttentionNumber number) const {
+    switch (number) {
+      case AttentionNumber::kFloat32:
+        return gflops_float32;
+      case AttentionNumber::kBFloat16:
+        return gflops_bfloat16;
+      case AttentionNumber::kOther:
+        return gflops_other;
+    }
+    return gflops_other;
+  }
+};
+
+constexpr EngineRate kReferenceRate = {15, 15, 8, 0};
+constexpr EngineRate kSdpaRate = {75, 150, 30, 100'000};
+constexpr EngineRate kBlockSparseRate = {75, 150, 30, 1'000};
+/// A partial tile against a full one: part of it is skipped, the rest masked.
+constexpr double kPartialTileShare = 1.0;
+/// Queries that LibTorch's flash attention takes at once: below the diagonal it wastes half.
+constexpr int64_t kSdpaQueryBlock = 128;
+/// Nanoseconds a value of the copies of K and V that sdpa needs when heads share them, with the
+/// sum of their gradients.
+constexpr double kSharedHeadNanoseconds = 2.0;
+
+/// Backward takes five products to forward's two.
+constexpr double kForwardAndBackward = 3.5;
+
+double product_nanoseconds(const AttentionWork& work, double pairs, const EngineRate& rate) {
+  const auto width = static_cast<double>(work.head_dim + work.value_dim);
+  return kForwardAndBackward * 2 * pairs * static_cast<double>(work.heads) * width /
+         (rate.gflops(work.number) * static_cast<double>(work.threads));
+}
+
+/// Rows of one shared lowering cost alike: calls f(first row, how many) for each run of them.
+template <class F>
+void for_runs_of_rows(const BlockMask& mask, F f) {
+  for (int64_t row = 0; row < mask.batch_size();) {
+    int64_t end = row + 1;
+    while (end < mask.batch_size() && mask.shared_row(end) == mask.shared_row(row)) ++end;
+    f(row, end - row);
+    row = end;
+  }
+}
+
+}  // namespace
+
+double reference_nanoseconds(const AttentionWork& work, const BlockMask& mask) {
+  const double pairs = static_cast<double>(mask.batch_size()) *
+                       static_cast<double>(mask.query_length()) *
+                       static_cast<double>(mask.key_length());
+  return product_nanoseconds(work, pairs, kReferenceRate);
+}
+
+double block_sparse_nanoseconds(const AttentionWork& work, const BlockMask& mask) {
+  const TileCounts tiles = mask.tile_counts();
+  const double visited =
+      static_cast<double>(tiles.full) + kPartialTileShare * static_cast<double>(tiles.partial);
+  // A row shorter than a tile does not pay for a whole one.
+  const auto tile = static_cast<double>(std::min(mask.tile_q(), mask.query_length()) *
+                                        std::min(mask.tile_k(), mask.key_length()));
+  const double units = static_cast<double>((tiles.full + tiles.partial) * work.heads) /
+                       static_cast<double>(work.threads);
+  return product_nanoseconds(work, visited * tile, kBlockSparseRate) +
+         units * kBlockSparseRate.unit_nanoseconds;
+}
+
+std::optional<double> sdpa_nanoseconds(const AttentionWork& work, const BlockMask& mask) {
+  double pairs = 0;
+  double calls = 0;
+  bool possible = true;
+  for_runs_of_rows(mask, [&](int64_t row, int64_t count) {
+    const auto segments = mask.segments(row);
+    possible = possible && segments.has_value();
+    if (!possible) return;
+    for (const Segment& segment : *segments) {
+      const auto queries = static_cast<double>(segment.query_end - segment.query_begin);
+      const auto keys = static_cast<double>(segment.key_end - segment.key_begin);
+      const double wasted = std::min<double>(kSdpaQueryBlock, keys);
+      pairs += static_cast<double>(count) * queries * (segment.causal ? (keys + wasted) / 2 : keys);
+      calls += keys > 0 ? 1 : 0;
+    }
+  });
+  if (!possible) return std::nullopt;
+  double nanoseconds =
+      product_nanoseconds(work, pairs, kSdpaRate) + calls * kSdpaRate.unit_nanoseconds;
+  if (work.kv_heads != work.heads)
+    nanoseconds += kSharedHeadNanoseconds *
+                   static_cast<double>(mask.batch_size() * mask.key_length() * work.heads *
+                                       (work.head_dim + work.value_dim)) /
+                   static_cast<double>(work.threads);
+  return nanoseconds;
+}
+
+}  // namespace coeus

@@ -9,7 +9,7 @@ namespace coeus::nn {
 
 AttentionImpl::AttentionImpl(const AttentionSizes& sizes, AttentionEngine engine,
                              const at::TensorOptions& options)
-    : head_dim_(sizes.head_dim), engine_(engine) {
+    : head_dim_(sizes.head_dim), use_rope_(sizes.use_rope) {
   COEUS_CHECK(sizes.n_kv_heads > 0 && sizes.n_heads % sizes.n_kv_heads == 0,
               "[Attention] n_heads {} must be a multiple of n_kv_heads {}", sizes.n_heads,
               sizes.n_kv_heads);
@@ -17,17 +17,24 @@ AttentionImpl::AttentionImpl(const AttentionSizes& sizes, AttentionEngine engine
   wk = register_module("wk", Linear(sizes.dim, sizes.n_kv_heads * head_dim_, options));
   wv = register_module("wv", Linear(sizes.dim, sizes.n_kv_heads * head_dim_, options));
   wo = register_module("wo", Linear(sizes.n_heads * head_dim_, sizes.dim, options));
+  inner_attention_ = register_module("inner_attention", InnerAttention(engine));
 }
 
 at::Tensor AttentionImpl::forward(const at::Tensor& x, const at::Tensor& rope_table,
-                                  const at::Tensor& positions, const BlockMask& mask) {
+                                  const at::Tensor& positions, const BlockMask& mask,
+                                  KeyValueCache* cache) {
   const auto heads = [&](Linear& projection) {
     return projection(x).unflatten(-1, {-1, head_dim_});
   };
-  const at::Tensor q = rope(heads(wq), rope_table, positions);
-  const at::Tensor k = rope(heads(wk), rope_table, positions);
-  const at::Tensor v = heads(wv);
-  return wo(coeus::attention(q, k, v, mask, {.engine = engine_}).flatten(-2));
+  at::Tensor q = heads(wq);
+  at::Tensor k = heads(wk);
+  if (use_rope_) {
+    q = rope(q, rope_table, positions);
+    k = rope(k, rope_table, positions);
+  }
+  at::Tensor v = heads(wv);
+  if (cache != nullptr) cache->extend(this, {&k, &v});
+  return wo(inner_attention_(q, k, v, mask).flatten(-2));
 }
 
 }  // namespace coeus::nn

@@ -4,8 +4,9 @@
 #include <torch/nn/pimpl.h>
 
 #include "coeus/mask/block_mask.h"
+#include "coeus/nn/inner_attention.h"
+#include "coeus/nn/key_value_cache.h"
 #include "coeus/nn/linear.h"
-#include "coeus/ops/attention.h"
 
 namespace coeus::nn {
 
@@ -15,6 +16,7 @@ struct AttentionSizes {
   int64_t n_heads = 0;
   int64_t n_kv_heads = 0;
   int64_t head_dim = 0;
+  bool use_rope = true;  ///< false: no positions at all (NoPE, as in some of Llama 4's layers)
 };
 
 /// Grouped-query self-attention with rotary positions (Llama 3: arXiv 2407.21783). What the tokens'
@@ -25,9 +27,10 @@ class AttentionImpl : public torch::nn::Module {
   AttentionImpl(const AttentionSizes& sizes, AttentionEngine engine,
                 const at::TensorOptions& options);
   /// x: [batch, seq, dim]; rope_table: see rope.h; positions: int32 [batch, seq]; mask: for batch
-  /// rows of seq queries and keys. Returns [batch, seq, dim].
+  /// rows of seq queries and keys. With a cache, the keys are those of all tokens given to it so
+  /// far, these included. Returns [batch, seq, dim].
   at::Tensor forward(const at::Tensor& x, const at::Tensor& rope_table, const at::Tensor& positions,
-                     const BlockMask& mask);
+                     const BlockMask& mask, KeyValueCache* cache = nullptr);
 
   Linear wq{nullptr};
   Linear wk{nullptr};
@@ -36,7 +39,8 @@ class AttentionImpl : public torch::nn::Module {
 
  private:
   int64_t head_dim_;
-  AttentionEngine engine_;
+  bool use_rope_;
+  InnerAttention inner_attention_{nullptr};
 };
 TORCH_MODULE(Attention);
 

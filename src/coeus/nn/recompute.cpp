@@ -1,9 +1,11 @@
 #include "coeus/nn/recompute.h"
 
-#include <ATen/autocast_mode.h>
 #include <torch/torch.h>
 
+#include <optional>
+
 #include "coeus/base/error.h"
+#include "coeus/nn/autocast.h"
 
 namespace coeus::nn {
 
@@ -13,32 +15,29 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 using Function = std::function<at::Tensor(const at::Tensor&)>;
 
-/// Runs f as forward ran it: backward happens outside the autocast region.
-class AutocastAsInForward {
+/// Set while a region runs, whose first run has gradients off though it is training's.
+thread_local std::optional<ForwardPass> pass_of_region;
+
+class InPass {
  public:
-  AutocastAsInForward(bool enabled, at::ScalarType dtype)
-      : enabled_(at::autocast::is_autocast_enabled(at::kCPU)),
-        dtype_(at::autocast::get_autocast_dtype(at::kCPU)) {
-    at::autocast::set_autocast_enabled(at::kCPU, enabled);
-    at::autocast::set_autocast_dtype(at::kCPU, dtype);
-  }
-  ~AutocastAsInForward() {
-    // Casts cached here are of weights that the optimizer is about to change.
-    at::autocast::clear_cache();
-    at::autocast::set_autocast_enabled(at::kCPU, enabled_);
-    at::autocast::set_autocast_dtype(at::kCPU, dtype_);
-  }
+  explicit InPass(ForwardPass pass) : before_(pass_of_region) { pass_of_region = pass; }
+  ~InPass() { pass_of_region = before_; }
 
  private:
-  bool enabled_;
-  at::ScalarType dtype_;
+  std::optional<ForwardPass> before_;
 };
 
 /// What backward runs again, and how.
 struct Region : torch::CustomClassHolder {
   Function function;
-  bool autocast;
-  at::ScalarType autocast_dtype;
+  Autocast::State autocast;
+  std::optional<KeptResults> kept;
+
+  at::Tensor run(const at::Tensor& x, KeptResults::Run::Mode mode) {
+    if (!kept) return function(x);
+    const KeptResults::Run keeping(*kept, mode);
+    return function(x);
+  }
 };
 
 class Recompute : public torch::autograd::Function<Recompute> {
@@ -47,8 +46,9 @@ class Recompute : public torch::autograd::Function<Recompute> {
                             const c10::intrusive_ptr<Region>& region) {
     context->save_for_backward({x});
     context->saved_data["region"] = at::IValue::make_capsule(region);
-    at::AutoGradMode no_grad(false);
-    return region->function(x);
+    const at::AutoGradMode no_grad(false);
+    const InPass training(ForwardPass::kTraining);
+    return region->run(x, KeptResults::Run::Mode::kKeep);
   }
 
   static variable_list backward(AutogradContext* context, variable_list grads) {
@@ -59,8 +59,9 @@ class Recompute : public torch::autograd::Function<Recompute> {
     at::Tensor out;
     {
       // Ends before backward, which runs without autocast when nothing is recomputed.
-      const AutocastAsInForward autocast(region->autocast, region->autocast_dtype);
-      out = region->function(x);
+      const Autocast as_in_forward(region->autocast);
+      const InPass recomputation(ForwardPass::kRecomputation);
+      out = region->run(x, KeptResults::Run::Mode::kTake);
     }
     torch::autograd::backward({out}, {grads[0]});
     return {x.grad(), {}};
@@ -69,16 +70,31 @@ class Recompute : public torch::autograd::Function<Recompute> {
 
 }  // namespace
 
-at::Tensor recompute(const Function& f, const at::Tensor& x) {
+ForwardPass forward_pass() {
+  if (pass_of_region) return *pass_of_region;
+  return at::GradMode::is_enabled() ? ForwardPass::kTraining : ForwardPass::kInference;
+}
+
+namespace {
+
+at::Tensor run_region(const Function& f, const at::Tensor& x, std::optional<KeptResults> kept) {
   if (!at::GradMode::is_enabled()) return f(x);
   COEUS_CHECK(
       x.requires_grad(),
       "[recompute] the input does not require a gradient, so backward would not run f again");
   auto region = c10::make_intrusive<Region>();
   region->function = f;
-  region->autocast = at::autocast::is_autocast_enabled(at::kCPU);
-  region->autocast_dtype = at::autocast::get_autocast_dtype(at::kCPU);
+  region->autocast = Autocast::current();
+  region->kept = std::move(kept);
   return Recompute::apply(x, region);
+}
+
+}  // namespace
+
+at::Tensor recompute(const Function& f, const at::Tensor& x) { return run_region(f, x, {}); }
+
+at::Tensor recompute_by_operation(const Function& f, const at::Tensor& x, const KeptResults& kept) {
+  return run_region(f, x, kept);
 }
 
 }  // namespace coeus::nn

@@ -23,16 +23,24 @@ at::Tensor scaled(const at::Tensor& freqs, const RopeScaling& scaling) {
 
 }  // namespace
 
-at::Tensor rope_table(const RopeOptions& options) {
-  COEUS_CHECK(options.head_dim > 0 && options.head_dim % 2 == 0,
-              "[rope_table] head_dim must be even and positive, got {}", options.head_dim);
-  COEUS_CHECK(options.max_positions > 0, "[rope_table] max_positions must be positive, got {}",
-              options.max_positions);
-  const at::Tensor exponents =
-      at::arange(0, options.head_dim, 2).to(at::kFloat) / static_cast<double>(options.head_dim);
-  const at::Tensor freqs = scaled(1.0 / at::pow(options.theta, exponents), options.scaling);
-  const at::Tensor angles = at::outer(at::arange(options.max_positions).to(at::kFloat), freqs);
+at::Tensor rope_frequencies(int64_t head_dim, double theta) {
+  COEUS_CHECK(head_dim > 0 && head_dim % 2 == 0,
+              "[rope_table] head_dim must be even and positive, got {}", head_dim);
+  return 1.0 /
+         at::pow(theta, at::arange(0, head_dim, 2).to(at::kFloat) / static_cast<double>(head_dim));
+}
+
+at::Tensor rope_table(const at::Tensor& frequencies, int64_t max_positions) {
+  COEUS_CHECK(max_positions > 0, "[rope_table] max_positions must be positive, got {}",
+              max_positions);
+  const at::Tensor angles = at::outer(at::arange(max_positions).to(at::kFloat), frequencies);
   return at::stack({at::cos(angles), at::sin(angles)}, -1).contiguous();
+}
+
+at::Tensor rope_table(const RopeOptions& options) {
+  const at::Tensor plain = rope_frequencies(options.head_dim, options.theta);
+  return rope_table(options.scaling ? scaled(plain, *options.scaling) : plain,
+                    options.max_positions);
 }
 
 }  // namespace coeus::nn

@@ -36,6 +36,13 @@ TEST(RopeTable, BetweenThemTheFrequencyIsBlended) {
   }
 }
 
+TEST(RopeTable, WithoutScalingEveryFrequencyIsKept) {
+  const RopeOptions options = {
+      .head_dim = 128, .max_positions = 2, .theta = 1e6, .scaling = std::nullopt};
+  for (const int64_t pair : {0, 31, 63})
+    EXPECT_NEAR(frequency(options, pair) / std::pow(1e6, -2.0 * pair / 128), 1, 1e-4);
+}
+
 TEST(RopeTable, FirstPositionTurnsNothing) {
   const at::Tensor table = rope_table({.head_dim = 8, .max_positions = 3});
   EXPECT_EQ(table.sizes(), (std::vector<int64_t>{3, 4, 2}));

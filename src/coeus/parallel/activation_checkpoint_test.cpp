@@ -36,10 +36,16 @@ TEST(ActivationCheckpoint, ModesPickTheBlocksTorchTitanPicks) {
               ElementsAre(1, 1, 1, 1, 1, 1));
 }
 
+TEST(ActivationCheckpoint, ByOperationEveryBlockIsRecomputedInPart) {
+  PlainBlock block;
+  apply_activation_checkpoint({&block}, {.mode = "selective", .selective_ac_option = "op"});
+  EXPECT_TRUE(block.is_recomputed_by_operation());
+  apply_activation_checkpoint({&block}, {.mode = "full"});
+  EXPECT_FALSE(block.is_recomputed_by_operation());
+}
+
 TEST(ActivationCheckpoint, OptionsThatAreNotSupportedAreRefused) {
   EXPECT_THROW(recomputed_blocks(6, {.mode = "memory_budget"}), ConfigError);
-  EXPECT_THROW(recomputed_blocks(6, {.mode = "selective", .selective_ac_option = "op"}),
-               ConfigError);
   EXPECT_THROW(recomputed_blocks(6, {.mode = "selective", .selective_ac_option = "2x"}),
                ConfigError);
 }

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <torch/nn/module.h>
+#include <torch/nn/pimpl.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "coeus/mask/block_mask.h"
+#include "coeus/ops/attention.h"
+
+namespace coeus::nn {
+
+/// The part of an attention layer between its projections: which engine computes it, and where it
+/// reports. It has no parameters; the mask is an argument.
+class InnerAttentionImpl : public torch::nn::Module {
+ public:
+  /// `scale`: see AttentionOptions.
+  explicit InnerAttentionImpl(AttentionEngine engine, std::optional<double> scale = {});
+  /// coeus::attention(q, k, v, mask) by this layer's engine and scale.
+  at::Tensor forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                     const BlockMask& mask);
+  /// From now on, tells `report` what it does, under the name `layer`.
+  void report_to(std::shared_ptr<AttentionReport> report, std::string layer);
+
+ private:
+  AttentionOptions options_;
+};
+TORCH_MODULE(InnerAttention);
+
+/// Lets every InnerAttention in `model` report under its layer's name ("layers.0.attention").
+void report_attention(const torch::nn::Module& model,
+                      const std::shared_ptr<AttentionReport>& report);
+
+}  // namespace coeus::nn

@@ -3,7 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -12,6 +11,7 @@
 
 #include "coeus/base/intercepted_file_system.h"
 #include "coeus/base/memory_file_system.h"
+#include "coeus/base/temporary_folder.h"
 
 namespace coeus {
 namespace {
@@ -41,17 +41,6 @@ int error_number_of(Call call) {
   return 0;
 }
 
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string name = (fs::temp_directory_path() / "coeus_file_system_XXXXXX").string();
-    if (!::mkdtemp(name.data())) throw std::runtime_error("mkdtemp");
-    path = name;
-  }
-  ~TemporaryFolder() { fs::remove_all(path); }
-  fs::path path;
-};
-
 // What both implementations must agree in, so that a test on the one speaks for the other.
 class EveryFileSystem : public testing::TestWithParam<bool> {
  protected:
@@ -60,7 +49,7 @@ class EveryFileSystem : public testing::TestWithParam<bool> {
   }
   fs::path folder() {
     if (GetParam()) files().make_folders("/run");
-    return GetParam() ? fs::path("/run") : temporary_.path;
+    return GetParam() ? fs::path("/run") : temporary_.path();
   }
 
  private:
@@ -157,7 +146,7 @@ TEST(FileError, KnowsAFullDiskFromABrokenOne) {
 // A limit on file sizes makes the system write the first bytes and refuse the rest.
 TEST(PosixFileSystem, FinishesOrReportsAShortWrite) {
   TemporaryFolder folder;
-  fs::path path = folder.path / "a";
+  fs::path path = folder.path() / "a";
   pid_t child = ::fork();
   ASSERT_GE(child, 0);
   if (child == 0) {
@@ -176,13 +165,13 @@ TEST(PosixFileSystem, FinishesOrReportsAShortWrite) {
 
 TEST(PosixFileSystem, RemovesALinkAndNotWhatItLeadsTo) {
   TemporaryFolder folder;
-  fs::create_directory(folder.path / "kept");
-  write_file(posix_file_system(), folder.path / "kept" / "a", "1");
-  fs::create_directory(folder.path / "gone");
-  fs::create_directory_symlink(folder.path / "kept", folder.path / "gone" / "link");
-  posix_file_system().remove_all(folder.path / "gone");
-  EXPECT_FALSE(fs::exists(folder.path / "gone"));
-  EXPECT_TRUE(fs::exists(folder.path / "kept" / "a"));
+  fs::create_directory(folder.path() / "kept");
+  write_file(posix_file_system(), folder.path() / "kept" / "a", "1");
+  fs::create_directory(folder.path() / "gone");
+  fs::create_directory_symlink(folder.path() / "kept", folder.path() / "gone" / "link");
+  posix_file_system().remove_all(folder.path() / "gone");
+  EXPECT_FALSE(fs::exists(folder.path() / "gone"));
+  EXPECT_TRUE(fs::exists(folder.path() / "kept" / "a"));
 }
 
 TEST(PosixFileSystem, OpensOnlyRegularFiles) {

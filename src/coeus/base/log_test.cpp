@@ -7,11 +7,9 @@
 #include <unistd.h>
 
 #include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <sstream>
 
 #include "coeus/base/error.h"
+#include "coeus/base/temporary_folder.h"
 
 namespace coeus {
 namespace {
@@ -130,15 +128,13 @@ TEST(Log, ShowsNoStatusLineOnATerminalThatCannotRedraw) {
 }
 
 TEST(Log, WritesAFileWithoutColors) {
-  auto path = std::filesystem::temp_directory_path() / fmt::format("coeus_log_{}", getpid());
+  const TemporaryFolder folder;
+  const auto path = folder / "log";
   CapturedStandardError captured(false);
   init_log();
   log_to_file(path);
   log_info("\033[31mred\033[39m");
-  std::stringstream text;
-  text << std::ifstream(path).rdbuf();
-  EXPECT_THAT(text.str(), MatchesRegex("\\[coeus.* - INFO - red\n"));
-  std::filesystem::remove(path);
+  EXPECT_THAT(file_text(path), MatchesRegex("\\[coeus.* - INFO - red\n"));
 }
 
 TEST(Log, NamesAFileThatItCannotOpen) {

@@ -5,13 +5,11 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "coeus/base/ignored_label.h"
 #include "coeus/mask/block_mask.h"
 #include "coeus/mask/sequence_layout.h"
 
 namespace coeus {
-
-/// A label of this value counts for nothing.
-inline constexpr int32_t kIgnoredLabel = -100;
 
 /// One rank's micro-batch. Arrays are [batch_size, seq_len], row-major.
 struct Batch {

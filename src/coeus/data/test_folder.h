@@ -2,35 +2,22 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 #include <zlib.h>
 #include <zstd.h>
 
-#include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "coeus/base/temporary_folder.h"
 #include "coeus/data/token_stream.h"
 
 namespace coeus {
 
-/// A temporary folder that goes away with the object.
-class TestFolder {
+/// A temporary folder that compresses files by their names.
+class TestFolder : public TemporaryFolder {
  public:
-  TestFolder() {
-    std::string name = std::filesystem::temp_directory_path() / "coeus_data_test_XXXXXX";
-    EXPECT_NE(::mkdtemp(name.data()), nullptr);
-    path_ = name;
-  }
-  ~TestFolder() { std::filesystem::remove_all(path_); }
-  TestFolder(const TestFolder&) = delete;
-  TestFolder& operator=(const TestFolder&) = delete;
-
-  const std::filesystem::path& path() const { return path_; }
-
   /// Writes a file and gives its path; a name ending in .gz or .zst compresses the contents.
   std::string write(const std::string& name, std::string_view contents) const {
     if (name.ends_with(".gz")) return write_raw(name, gzip(contents));
@@ -39,10 +26,7 @@ class TestFolder {
   }
 
   std::string write_raw(const std::string& name, std::string_view bytes) const {
-    auto path = path_ / name;
-    std::filesystem::create_directories(path.parent_path());
-    std::ofstream(path, std::ios::binary) << bytes;
-    return path.string();
+    return TemporaryFolder::write(name, bytes).string();
   }
 
   static std::string gzip(std::string_view contents) {
@@ -65,9 +49,6 @@ class TestFolder {
     out.resize(ZSTD_compress(out.data(), out.size(), contents.data(), contents.size(), 3));
     return out;
   }
-
- private:
-  std::filesystem::path path_;
 };
 
 inline constexpr int32_t kTestBos = 256;

@@ -1,13 +1,12 @@
-// Where the tests find the expected results of tests/tokenizer, and a place to write to.
+// Where the tests find the expected results of tests/tokenizer.
 #pragma once
-
-#include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
+
+#include "coeus/base/temporary_folder.h"
 
 namespace coeus {
 
@@ -20,26 +19,5 @@ inline nlohmann::json read_golden(const std::string& name) {
   std::ifstream file(golden_folder() / name);
   return nlohmann::json::parse(file);
 }
-
-/// A folder that is removed at the end of the test.
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string name = ::testing::TempDir() + "coeus_tokenizer_XXXXXX";
-    if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
-    path_ = name;
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
-
-  const std::filesystem::path& path() const { return path_; }
-  void write(const std::string& name, const std::string& text) const {
-    std::ofstream(path_ / name, std::ios::binary) << text;
-  }
-
- private:
-  std::filesystem::path path_;
-};
 
 }  // namespace coeus

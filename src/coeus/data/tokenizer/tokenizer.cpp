@@ -5,6 +5,7 @@
 #include "coeus/base/error.h"
 #include "coeus/data/tokenizer/tokenizer_file.h"
 #include "coeus/data/tokenizer/utf8.h"
+#include "coeus/data/tokenizer/vocab_files.h"
 
 namespace coeus {
 
@@ -97,7 +98,7 @@ Tokenizer Tokenizer::from_folder(const std::filesystem::path& folder) {
                    "[tokenizer] {} is not a folder: name the folder that holds tokenizer.json",
                    folder.string());
   const auto config = read_tokenizer_config(folder / "tokenizer_config.json");
-  auto impl = std::make_unique<Impl>(Impl{read_tokenizer_file(folder / "tokenizer.json", config)});
+  auto impl = std::make_unique<Impl>(Impl{read_tokenizer_folder(folder, config)});
   if (config.bos_token) impl->bos_id = impl->id_of(*config.bos_token);
   if (config.eos_token) impl->eos_id = impl->id_of(*config.eos_token);
   const auto around_nothing = impl->parts.post_processor({});

@@ -25,10 +25,11 @@ struct EncodeOptions {
 /// Text that is not valid UTF-8 is read with each maximal invalid subpart replaced by U+FFFD.
 class Tokenizer {
  public:
-  /// Reads `folder`/tokenizer.json and, if it is there, `folder`/tokenizer_config.json, which names
-  /// BOS and EOS and may bring special tokens that tokenizer.json lacks (TorchTitan adds those,
-  /// too; the entries of tokenizer.json hold otherwise). Throws DataError, naming file and place,
-  /// when a file is missing, malformed, or asks for something that is not supported.
+  /// Reads `folder`/tokenizer.json (or vocab.json and merges.txt: vocab_files.h) and, if it is
+  /// there, `folder`/tokenizer_config.json, which names BOS and EOS and may bring special tokens
+  /// that tokenizer.json lacks (TorchTitan adds those, too; the entries of tokenizer.json hold
+  /// otherwise). Throws DataError, naming file and place, when a file is missing, malformed, or
+  /// asks for something that is not supported.
   static Tokenizer from_folder(const std::filesystem::path& folder);
 
   Tokenizer(Tokenizer&&) noexcept;

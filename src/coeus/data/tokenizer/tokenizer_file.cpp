@@ -119,8 +119,12 @@ void add_config_token(const AddedToken& token, std::vector<AddedToken>& tokens) 
 
 TokenizerParts read_tokenizer_file(const std::filesystem::path& path,
                                    const TokenizerConfig& config) {
-  const auto document = read_json_file(path);
-  const JsonNode root(document, path.string());
+  return read_tokenizer(read_json_file(path), path.string(), config);
+}
+
+TokenizerParts read_tokenizer(const nlohmann::json& document, const std::string& name,
+                              const TokenizerConfig& config) {
+  const JsonNode root(document, name);
   if (const auto version = root.find("version"); version && version->text() != "1.0") {
     version->fail(fmt::format("'{}' is not known: only 1.0 is", version->text()));
   }

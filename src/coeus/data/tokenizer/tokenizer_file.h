@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -40,6 +41,10 @@ struct TokenizerConfig {
 /// Special tokens of `config` that the file lacks are added, with the next free ids.
 TokenizerParts read_tokenizer_file(const std::filesystem::path& path,
                                    const TokenizerConfig& config);
+
+/// The same for the contents of such a file; `name` stands for the file in messages.
+TokenizerParts read_tokenizer(const nlohmann::json& document, const std::string& name,
+                              const TokenizerConfig& config);
 
 /// Reads a tokenizer_config.json; without the file, nothing is said.
 TokenizerConfig read_tokenizer_config(const std::filesystem::path& path);

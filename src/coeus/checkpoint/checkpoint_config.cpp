@@ -13,17 +13,22 @@ void describe(CheckpointConfig& config, ConfigSection& section) {
                 "folder holds no checkpoint.");
   section.field("initial_load_model_only", config.initial_load_model_only,
                 "Take only the model from initial_load_path, not the optimizer and the step.");
-  section.field("initial_load_in_hf", config.initial_load_in_hf,
-                "initial_load_path has Hugging Face's parameter names.");
-  section.field("initial_load_in_hf_quantized", config.initial_load_in_hf_quantized,
-                "It is quantized as well.");
+  section.field(
+      "initial_load_in_hf", config.initial_load_in_hf,
+      "initial_load_path has Hugging Face's parameter names; without one, the weights are "
+      "those of model.hf_assets_path.");
+  section.field(
+      "initial_load_in_hf_quantized", config.initial_load_in_hf_quantized,
+      "Those weights may be in 8 bits with a scale for each block, as DeepSeek-V3's are.");
   section.field("last_save_model_only", config.last_save_model_only,
                 "The last checkpoint holds only the model, so the run cannot go on from it.");
   section.field("last_save_in_hf", config.last_save_in_hf,
                 "The last checkpoint has Hugging Face's parameter names.");
   section
-      .field("export_dtype", config.export_dtype,
-             "The type of the numbers in a last checkpoint that holds only the model.")
+      .field(
+          "export_dtype", config.export_dtype,
+          "The type of the numbers in a last checkpoint that holds only the model; float32 leaves "
+          "them as they are.")
       .one_of({"float32", "bfloat16", "float16"});
   section
       .field("async_mode", config.async_mode,

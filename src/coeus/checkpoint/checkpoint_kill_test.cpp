@@ -2,7 +2,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -12,6 +11,7 @@
 #include <utility>
 
 #include "coeus/base/intercepted_file_system.h"
+#include "coeus/base/temporary_folder.h"
 #include "coeus/checkpoint/checkpointer.h"
 #include "coeus/checkpoint/small_run.h"
 
@@ -20,17 +20,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using testing::AnyOf;
-
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string name = (fs::temp_directory_path() / "coeus_checkpoint_XXXXXX").string();
-    if (!::mkdtemp(name.data())) throw std::runtime_error("mkdtemp");
-    path = name;
-  }
-  ~TemporaryFolder() { fs::remove_all(path); }
-  fs::path path;
-};
 
 // In a child process: saves step after step from `first` on, tells each finished one through the
 // pipe, and calls `before` before every operation on the disk.
@@ -79,7 +68,7 @@ TEST(KilledProcess, BeforeAnyOperationLosesNoFinishedSave) {
     ASSERT_GE(child, 0);
     if (child == 0) {
       int count = 0;
-      save_forever(folder.path, last + 1, pipe.writer(), [&](const FileOperation& operation) {
+      save_forever(folder.path(), last + 1, pipe.writer(), [&](const FileOperation& operation) {
         if (operation.changes && ++count == k) ::raise(SIGKILL);
         return 0;
       });
@@ -88,7 +77,7 @@ TEST(KilledProcess, BeforeAnyOperationLosesNoFinishedSave) {
     expect_killed(child);
     int64_t finished = last;
     for (int64_t step; ::read(pipe.reader(), &step, sizeof step) == sizeof step;) finished = step;
-    const int64_t found = resume(posix_file_system(), folder.path);
+    const int64_t found = resume(posix_file_system(), folder.path());
     EXPECT_THAT(found, AnyOf(finished == 0 ? -1 : finished, finished + 1)) << "operation " << k;
     last = std::max<int64_t>(found, 0);
   }
@@ -105,7 +94,7 @@ TEST(KilledProcess, AtARandomInstantLosesNoFinishedSave) {
     const pid_t child = ::fork();
     ASSERT_GE(child, 0);
     if (child == 0) {
-      save_forever(folder.path, last + 1, finished_steps.writer(), [&](const FileOperation&) {
+      save_forever(folder.path(), last + 1, finished_steps.writer(), [&](const FileOperation&) {
         return ::write(operations.writer(), "o", 1) == 1 ? 0 : EIO;
       });
     }
@@ -120,7 +109,7 @@ TEST(KilledProcess, AtARandomInstantLosesNoFinishedSave) {
     for (int64_t step; ::read(finished_steps.reader(), &step, sizeof step) == sizeof step;) {
       finished = step;
     }
-    const int64_t found = resume(posix_file_system(), folder.path);
+    const int64_t found = resume(posix_file_system(), folder.path());
     EXPECT_THAT(found, AnyOf(finished == 0 ? -1 : finished, finished + 1));
     last = std::max<int64_t>(found, 0);
   }

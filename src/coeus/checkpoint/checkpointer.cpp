@@ -38,13 +38,19 @@ void check_supported(const CheckpointConfig& config) {
     COEUS_CHECK_CONFIG(!is_set, "[checkpoint.{}] is not supported yet; leave it at its default",
                        key);
   };
-  refuse(config.initial_load_in_hf, "initial_load_in_hf");
-  refuse(config.initial_load_in_hf_quantized, "initial_load_in_hf_quantized");
-  refuse(config.last_save_in_hf, "last_save_in_hf");
   std::string mode = config.async_mode;
   std::transform(mode.begin(), mode.end(), mode.begin(),
                  [](unsigned char c) { return std::tolower(c); });
   refuse(mode != "disabled", "async_mode");
+  COEUS_CHECK_CONFIG(!config.initial_load_in_hf || config.initial_load_model_only,
+                     "[checkpoint.initial_load_in_hf] Hugging Face's folders hold the model only; "
+                     "set checkpoint.initial_load_model_only");
+  COEUS_CHECK_CONFIG(!config.initial_load_in_hf_quantized || config.initial_load_in_hf,
+                     "[checkpoint.initial_load_in_hf_quantized] is for weights with Hugging Face's "
+                     "names; set checkpoint.initial_load_in_hf too");
+  COEUS_CHECK_CONFIG(!config.last_save_in_hf || config.last_save_model_only,
+                     "[checkpoint.last_save_in_hf] Hugging Face's folders hold the model only; set "
+                     "checkpoint.last_save_model_only");
   COEUS_CHECK_CONFIG(config.interval >= 1, "[checkpoint.interval] must be at least 1, got {}",
                      config.interval);
   COEUS_CHECK_CONFIG(config.keep_latest_k >= 0 && config.keep_latest_k != 1,
@@ -96,6 +102,16 @@ void Checkpointer::take_folder() {
   }
 }
 
+void Checkpointer::use_hugging_face(HuggingFaceFormat format, fs::path assets) {
+  hugging_face_ = std::move(format);
+  assets_ = std::move(assets);
+}
+
+const HuggingFaceFormat& Checkpointer::hugging_face() const {
+  COEUS_CHECK(hugging_face_.has_value(), "[Checkpointer] use_hugging_face was not called");
+  return *hugging_face_;
+}
+
 bool Checkpointer::should_save(int64_t step, bool last_step) const {
   if (!config_.enable || config_.load_only) return false;
   return last_step || (step == 1 && config_.enable_first_step_checkpoint) ||
@@ -135,6 +151,10 @@ void Checkpointer::save(int64_t step, const TrainingState& state, bool last_step
       config_.enable && !config_.load_only,
       "[Checkpointer::save] saving is off: checkpoint.enable = {}, checkpoint.load_only = {}",
       config_.enable, config_.load_only);
+  if (last_step && config_.last_save_in_hf) {
+    save_hugging_face(step, state.model);
+    return;
+  }
   Stopwatch watch;
   const CheckpointContents contents = contents_of(step, last_step);
   CheckpointWriter writer(state, contents);
@@ -150,6 +170,48 @@ void Checkpointer::save(int64_t step, const TrainingState& state, bool last_step
   }
   log_info("Finished saving the checkpoint in {:.2f} seconds.", watch.seconds());
   if (!contents.model_only) remove_old(step);
+}
+
+void Checkpointer::save_hugging_face(int64_t step, const NamedTensors& model) {
+  Stopwatch watch;
+  const HuggingFaceExport options = {contents_of(step, /*last_step=*/true).export_type};
+  const NativeWeights weights = native_weights_of(model);
+  const uint64_t bytes = hugging_face_bytes(hugging_face(), weights, options);
+  log_info("Saving the model with Hugging Face's names, {}, at step {}.", size_text(bytes), step);
+  try {
+    if (bytes > file_system_.free_bytes(folder_.path()))
+      fail_to_save(step, bytes, "the disk is full", true);
+    folder_.publish(step, [&](const fs::path& folder) {
+      write_hugging_face_folder(file_system_, folder, hugging_face(), weights, options);
+    });
+  } catch (const FileError& error) {
+    fail_to_save(step, bytes, error.what(), error.is_out_of_space());
+  }
+  log_info("Finished saving the checkpoint in {:.2f} seconds.", watch.seconds());
+}
+
+bool Checkpointer::holds_hugging_face(int64_t step) {
+  const fs::path folder = folder_.step_path(step);
+  try {
+    return file_system_.kind(folder / kManifestName) == FileSystem::Kind::kAbsent &&
+           file_system_.kind(folder / kSafetensorsIndexName) == FileSystem::Kind::kFile;
+  } catch (const FileError&) {
+    return false;
+  }
+}
+
+LoadedCheckpoint Checkpointer::load_hugging_face(const fs::path& path, const NamedTensors& model,
+                                                 bool quantized) {
+  Stopwatch watch;
+  log_info("Loading weights with Hugging Face's names from {}.", path.string());
+  try {
+    HuggingFaceWeights weights(file_system_, path, hugging_face(), shapes_of(model), {quantized});
+    weights.fill(model);
+  } catch (const FileError& error) {
+    throw CheckpointError(error.what());
+  }
+  log_info("Finished loading the checkpoint in {:.2f} seconds.", watch.seconds());
+  return LoadedCheckpoint{path, 0, /*model_only=*/true};
 }
 
 void Checkpointer::remove_old(int64_t saved) {
@@ -193,7 +255,8 @@ std::optional<LoadedCheckpoint> Checkpointer::load_model(const NamedTensors& mod
   if (!config_.enable) return std::nullopt;
   TrainingState into;
   into.model = model;
-  return load(into, {.model_only = true, .model_rules = {.convert_floats = true}});
+  return load(into, {.model_only = true,
+                     .model_rules = {.convert_floats = true, .expert_bias_may_be_absent = true}});
 }
 
 std::optional<LoadedCheckpoint> Checkpointer::load(TrainingState& into,
@@ -204,10 +267,19 @@ std::optional<LoadedCheckpoint> Checkpointer::load(TrainingState& into,
   } catch (const FileError& error) {
     throw CheckpointError(fmt::format("[checkpoint.folder] {}", error.what()));
   }
-  if (!steps.empty()) return load_own(steps, into, selection);
+  if (!steps.empty()) {
+    const int64_t step = config_.load_step >= 0 ? config_.load_step : steps.back();
+    if (selection.model_only && holds_hugging_face(step))
+      return load_hugging_face(folder_.step_path(step), into.model, /*quantized=*/true);
+    return load_own(steps, into, selection);
+  }
   COEUS_CHECK_AS(CheckpointError, config_.load_step < 0,
                  "[checkpoint.load_step] step {} is wanted, but {} holds no checkpoint",
                  config_.load_step, folder_.path().string());
+  if (config_.initial_load_in_hf)
+    return load_hugging_face(
+        config_.initial_load_path ? fs::path(*config_.initial_load_path) : assets_, into.model,
+        config_.initial_load_in_hf_quantized);
   if (!config_.initial_load_path) return std::nullopt;
   return load_initial(into, selection);
 }
@@ -257,6 +329,11 @@ LoadedCheckpoint Checkpointer::load_own(const std::vector<int64_t>& steps, Train
 
 VerifiedCheckpoint Checkpointer::open_step(int64_t step, const TrainingState& into,
                                            const LoadSelection& selection) {
+  COEUS_CHECK_AS(CheckpointError, !holds_hugging_face(step),
+                 "{} holds the model only, with Hugging Face's names (checkpoint.last_save_in_hf); "
+                 "name it as checkpoint.initial_load_path of a new run, with "
+                 "checkpoint.initial_load_in_hf",
+                 folder_.step_path(step).string());
   VerifiedCheckpoint checkpoint = verify_checkpoint(file_system_, folder_.step_path(step), step);
   const auto absent = lacking(checkpoint, into, for_step(step, selection));
   COEUS_CHECK_AS(CheckpointError, !checkpoint.manifest.is_model_only() || absent.empty(),

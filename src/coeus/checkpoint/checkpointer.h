@@ -14,6 +14,7 @@
 #include "coeus/checkpoint/checkpoint_folder.h"
 #include "coeus/checkpoint/checkpoint_reader.h"
 #include "coeus/checkpoint/checkpoint_writer.h"
+#include "coeus/checkpoint/hugging_face_folder.h"
 #include "coeus/checkpoint/training_state.h"
 
 namespace coeus {
@@ -43,6 +44,10 @@ class Checkpointer {
   Checkpointer(CheckpointConfig config, const std::filesystem::path& dump_folder,
                FileSystem& file_system = posix_file_system());
 
+  /// How Hugging Face names and describes the model, for initial_load_in_hf and last_save_in_hf.
+  /// `assets` is where initial_load_in_hf looks when there is no initial_load_path.
+  void use_hugging_face(HuggingFaceFormat format, std::filesystem::path assets);
+
   /// Whether to save after `step`: every config.interval steps, after the last one, and after the
   /// first if so configured; never with load_only.
   bool should_save(int64_t step, bool last_step) const;
@@ -62,12 +67,17 @@ class Checkpointer {
   std::optional<LoadedCheckpoint> load(TrainingState& into);
 
   /// The model alone, for a program that does not train: from the same places, in whatever plain
-  /// floating-point type it was saved (`last_save_model_only`, `export_dtype`). Throws as load
-  /// does.
+  /// floating-point type it was saved (`last_save_model_only`, `export_dtype`). An expert_bias that
+  /// is not there becomes zero. Throws as load does.
   std::optional<LoadedCheckpoint> load_model(const NamedTensors& model);
 
  private:
   void take_folder();
+  void save_hugging_face(int64_t step, const NamedTensors& model);
+  bool holds_hugging_face(int64_t step);
+  LoadedCheckpoint load_hugging_face(const std::filesystem::path& path, const NamedTensors& model,
+                                     bool quantized);
+  const HuggingFaceFormat& hugging_face() const;
   CheckpointContents contents_of(int64_t step, bool last_step) const;
   [[noreturn]] void fail_to_save(int64_t step, uint64_t needed, const std::string& cause,
                                  bool is_out_of_space);
@@ -88,6 +98,8 @@ class Checkpointer {
   FileSystem& file_system_;
   CheckpointFolder folder_;
   std::unique_ptr<FolderLock> lock_;
+  std::optional<HuggingFaceFormat> hugging_face_;
+  std::filesystem::path assets_;
 };
 
 }  // namespace coeus

@@ -222,6 +222,17 @@ TEST_F(CheckpointerTest, TheModelAloneIsTakenFromAnyCheckpointOfTheRun) {
   EXPECT_FALSE(Checkpointer(config, "/run", files).load_model(model));
 }
 
+TEST_F(CheckpointerTest, AModelLoadsWithoutTheExpertBiasesThatWereNotSaved) {
+  save({10});
+  NamedTensors model = blank_state().model;
+  model.emplace_back("layers.0.moe.expert_bias", torch::ones({4}));
+  EXPECT_EQ(Checkpointer(config, "/run", files).load_model(model)->step, 10);
+  EXPECT_TRUE(at::equal(model[0].second, small_state(10).model[0].second));
+  EXPECT_TRUE(at::equal(model.back().second, torch::zeros({4})));
+  model.emplace_back("layers.0.moe.router.gate.weight", torch::zeros({4}));
+  EXPECT_THROW(Checkpointer(config, "/run", files).load_model(model), CheckpointError);
+}
+
 TEST_F(CheckpointerTest, InitialWeightsServeARunWithoutCheckpoints) {
   save({30});
   files.rename("/run/checkpoint/step-30", "/start");
@@ -347,8 +358,15 @@ TEST_F(CheckpointerTest, UnsupportedSettingsAreRefusedByName) {
     EXPECT_THROW(Checkpointer(changed, "/run", files), ConfigError);
   };
   refused([](auto& c) { c.async_mode = "async"; });
-  refused([](auto& c) { c.initial_load_in_hf = true; });
-  refused([](auto& c) { c.last_save_in_hf = true; });
+  refused([](auto& c) {
+    c.initial_load_in_hf = true;
+    c.initial_load_model_only = false;
+  });
+  refused([](auto& c) { c.initial_load_in_hf_quantized = true; });
+  refused([](auto& c) {
+    c.last_save_in_hf = true;
+    c.last_save_model_only = false;
+  });
   refused([](auto& c) { c.keep_latest_k = 1; });
   refused([](auto& c) { c.export_dtype = "float64"; });
   config.async_mode = "Disabled";

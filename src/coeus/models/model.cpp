@@ -2,7 +2,35 @@
 
 #include <torch/torch.h>
 
+#include "coeus/base/error.h"
+#include "coeus/ops/cross_entropy.h"
+
 namespace coeus {
+
+at::Tensor Model::loss_sum(const at::Tensor& tokens, const at::Tensor& labels,
+                           const at::Tensor& positions, const AttentionMasks& masks) {
+  return cross_entropy_sum(forward(tokens, positions, masks), labels);
+}
+
+at::Tensor Model::forward_cached(const at::Tensor&, const at::Tensor&, const AttentionMasks&,
+                                 nn::KeyValueCache&) {
+  throw Error("[Model::forward_cached] this model keeps no keys of earlier tokens");
+}
+
+void Model::begin_step(int64_t forward_passes) {
+  for (auto& [name, layer] : nn::moe_layers_of(*this)) {
+    layer->reset_usage();
+    layer->set_forward_pass_weight(1.0 / static_cast<double>(forward_passes));
+  }
+}
+
+void Model::before_optimizer_step(const nn::SumOverRanks& sum_over_ranks) {
+  nn::update_expert_bias(nn::moe_layers_of(*this), sum_over_ranks);
+}
+
+std::vector<std::pair<std::string, double>> Model::step_metrics() const {
+  return nn::expert_usage_metrics(nn::moe_layers_of(*this));
+}
 
 std::vector<std::pair<std::string, at::Tensor>> named_parameters_of(const Model& model) {
   std::vector<std::pair<std::string, at::Tensor>> named;
@@ -10,10 +38,27 @@ std::vector<std::pair<std::string, at::Tensor>> named_parameters_of(const Model&
   return named;
 }
 
+std::vector<std::pair<std::string, at::Tensor>> checkpoint_tensors_of(const Model& model) {
+  auto named = named_parameters_of(model);
+  for (const auto& item : model.named_buffers()) named.emplace_back(item.key(), item.value());
+  return named;
+}
+
 int64_t parameter_count(const Model& model) {
   int64_t count = 0;
   for (const at::Tensor& parameter : model.parameters()) count += parameter.numel();
   return count;
+}
+
+int64_t active_parameter_count(const Model& model) {
+  int64_t experts = 0, used = 0;
+  for (const auto& [name, layer] : nn::moe_layers_of(model)) {
+    int64_t of_layer = 0;
+    for (const at::Tensor& parameter : layer->experts->parameters()) of_layer += parameter.numel();
+    experts += of_layer;
+    used += of_layer * layer->options().top_k / layer->options().num_experts;
+  }
+  return parameter_count(model) - experts + used;
 }
 
 }  // namespace coeus

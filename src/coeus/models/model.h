@@ -12,6 +12,7 @@
 #include "coeus/mask/block_mask.h"
 #include "coeus/mask/sequence_layout.h"
 #include "coeus/nn/block.h"
+#include "coeus/nn/moe/load_balance.h"
 
 namespace coeus {
 
@@ -31,6 +32,18 @@ class Model : public torch::nn::Module {
   virtual at::Tensor forward(const at::Tensor& tokens, const at::Tensor& positions,
                              const AttentionMasks& masks) = 0;
 
+  /// What training minimises, summed over labels: cross_entropy_sum of forward's logits, unless the
+  /// model predicts more than the next token. labels: int64 [batch, seq], kIgnoredLabel for none;
+  /// the others as in forward.
+  virtual at::Tensor loss_sum(const at::Tensor& tokens, const at::Tensor& labels,
+                              const at::Tensor& positions, const AttentionMasks& masks);
+
+  /// As forward, for tokens that continue those which `cache` has seen: the masks are for these
+  /// tokens as queries and all tokens, earlier ones first, as keys. Hands the cache to the blocks
+  /// in OrderedInputs and runs without gradients. Throws Error for a model that does not do so.
+  virtual at::Tensor forward_cached(const at::Tensor& tokens, const at::Tensor& positions,
+                                    const AttentionMasks& masks, nn::KeyValueCache& cache);
+
   /// The masks that this model's layers want for a batch of the given rows. Changes nothing and may
   /// be called from any thread.
   virtual AttentionMasks get_attention_masks(std::span<const SequenceLayout> rows) const = 0;
@@ -43,6 +56,16 @@ class Model : public torch::nn::Module {
 
   /// Draws every parameter anew, as a function of seed and name alone.
   virtual void init_weights(uint64_t seed) = 0;
+
+  /// The trainer calls these around every step. The default serves every model: it does for its
+  /// mixture-of-experts layers what a step asks, and nothing in a dense one.
+  ///
+  /// Before the step's first forward pass; `forward_passes`: how many the step has, on all ranks.
+  virtual void begin_step(int64_t forward_passes);
+  /// After the step's last backward pass and before parameters are updated: moves expert biases.
+  virtual void before_optimizer_step(const nn::SumOverRanks& sum_over_ranks = {});
+  /// Names and values that a logged step has beside its loss. Reads from the device.
+  virtual std::vector<std::pair<std::string, double>> step_metrics() const;
 
   /// The layers from input to output.
   virtual std::vector<nn::Block*> blocks() = 0;
@@ -64,12 +87,28 @@ class Model : public torch::nn::Module {
     double block_input = 0;  ///< what a recomputed block keeps
   };
   virtual ActivationBytes activation_bytes_per_token(int64_t element_size) const = 0;
+
+  /// An attention layer's query heads and the widths of its keys and values, which decide what
+  /// serves it and what dense scores would take.
+  struct AttentionShape {
+    int64_t heads = 0;
+    int64_t key_dim = 0;
+    int64_t value_dim = 0;
+  };
+  virtual AttentionShape attention_shape() const = 0;
 };
 
 /// All parameters by their TorchTitan name ("layers.0.attention.wq.weight"), in order.
 std::vector<std::pair<std::string, at::Tensor>> named_parameters_of(const Model& model);
 
-/// How many values they hold.
+/// Those and all buffers ("layers.1.moe.expert_bias"): what a checkpoint of the model holds.
+std::vector<std::pair<std::string, at::Tensor>> checkpoint_tensors_of(const Model& model);
+
+/// How many values the parameters hold.
 int64_t parameter_count(const Model& model);
+
+/// How many of them one token uses, counted as TorchTitan counts: of the experts of all layers, the
+/// share top_k / num_experts. All of them in a dense model.
+int64_t active_parameter_count(const Model& model);
 
 }  // namespace coeus

@@ -1,12 +1,28 @@
 #include "coeus/models/registry.h"
 
 #include "coeus/base/error.h"
+#include "coeus/models/deepseek_v3/flavors.h"
+#include "coeus/models/deepseek_v3/model.h"
+#include "coeus/models/hugging_face.h"
 #include "coeus/models/llama3/flavors.h"
+#include "coeus/models/llama3/hugging_face.h"
 #include "coeus/models/llama3/model.h"
+#include "coeus/models/llama4/flavors.h"
+#include "coeus/models/llama4/model.h"
+#include "coeus/models/qwen3/flavors.h"
+#include "coeus/models/qwen3/hugging_face.h"
+#include "coeus/models/qwen3/model.h"
 
 namespace coeus {
 
 namespace {
+
+template <class Value>
+std::vector<std::string> names_of(const std::map<std::string, Value>& map) {
+  std::vector<std::string> names;
+  for (const auto& [name, value] : map) names.push_back(name);
+  return names;
+}
 
 /// Looks a flavour up and names those there are when it is not one of them.
 template <class Sizes>
@@ -14,12 +30,15 @@ const Sizes& flavor_of(const std::map<std::string, Sizes>& flavors, const ModelO
   const auto found = flavors.find(options.flavor);
   COEUS_CHECK_CONFIG(found != flavors.end(),
                      "model.flavor = \"{}\": {} has no such flavour; it has {}", options.flavor,
-                     options.name, fmt::join(flavor_names(options.name), ", "));
+                     options.name, fmt::join(names_of(flavors), ", "));
   return found->second;
 }
 
 std::shared_ptr<Model> build_llama3(const ModelOptions& options) {
-  llama3::Sizes sizes = flavor_of(llama3::flavors(), options);
+  llama3::Sizes sizes =
+      options.flavor == kFromHuggingFace
+          ? llama3::sizes_from_hugging_face(hugging_face_config_in(options.hugging_face_folder))
+          : flavor_of(llama3::flavors(), options);
   COEUS_CHECK_CONFIG(options.masks.empty(),
                      "model.masks.{}: llama3 has one mask, which model.mask replaces",
                      options.masks.begin()->first);
@@ -28,33 +47,98 @@ std::shared_ptr<Model> build_llama3(const ModelOptions& options) {
   return std::make_shared<llama3::Transformer>(sizes, options.engine, options.tensors);
 }
 
-const std::map<std::string, std::shared_ptr<Model> (*)(const ModelOptions&)>& builders() {
-  static const std::map<std::string, std::shared_ptr<Model> (*)(const ModelOptions&)> all = {
-      {"llama3", build_llama3}};
+/// Puts a run's mask expressions in the place of the flavour's: `mask` that of a flavour with one,
+/// `masks` by name.
+void replace_masks(const ModelOptions& options, std::map<std::string, Mask>& masks) {
+  std::vector<std::string> names;
+  for (const auto& [name, mask] : masks) names.push_back(name);
+  if (options.mask) {
+    COEUS_CHECK_CONFIG(masks.size() == 1, "model.mask: {} {} has several masks; set model.masks.{}",
+                       options.name, options.flavor, fmt::join(names, " or model.masks."));
+    masks.begin()->second = parse_mask(*options.mask);
+  }
+  for (const auto& [name, text] : options.masks) {
+    COEUS_CHECK_CONFIG(masks.size() > 1,
+                       "model.masks.{}: {} {} has one mask, which model.mask replaces", name,
+                       options.name, options.flavor);
+    COEUS_CHECK_CONFIG(masks.contains(name), "model.masks.{}: {} {} has no such mask; it has {}",
+                       name, options.name, options.flavor, fmt::join(names, ", "));
+    masks.insert_or_assign(name, parse_mask(text));
+  }
+}
+
+std::shared_ptr<Model> build_llama4(const ModelOptions& options) {
+  llama4::Sizes sizes = flavor_of(llama4::flavors(), options);
+  replace_masks(options, sizes.masks);
+  apply(options.moe, options.force_load_balance, sizes.moe);
+  sizes.max_seq_len = options.seq_len;
+  return std::make_shared<llama4::Transformer>(sizes, options.engine, options.tensors);
+}
+
+/// The same for a model whose layers share one mask.
+void replace_mask(const ModelOptions& options, Mask& mask) {
+  std::map<std::string, Mask> masks = {{"attention", mask}};
+  replace_masks(options, masks);
+  mask = masks.at("attention");
+}
+
+std::shared_ptr<Model> build_deepseek_v3(const ModelOptions& options) {
+  deepseek_v3::Sizes sizes = flavor_of(deepseek_v3::flavors(), options);
+  replace_mask(options, sizes.mask);
+  apply(options.moe, options.force_load_balance, sizes.moe);
+  sizes.n_prediction_layers = options.num_mtp_layers;
+  sizes.training_seq_len = options.training_seq_len.value_or(options.seq_len);
+  sizes.max_seq_len = options.seq_len;
+  return std::make_shared<deepseek_v3::Transformer>(sizes, options.engine, options.tensors);
+}
+
+std::shared_ptr<Model> build_qwen3(const ModelOptions& options) {
+  qwen3::Sizes sizes =
+      options.flavor == kFromHuggingFace
+          ? qwen3::sizes_from_hugging_face(hugging_face_config_in(options.hugging_face_folder))
+          : flavor_of(qwen3::flavors(), options);
+  replace_mask(options, sizes.mask);
+  if (sizes.moe) apply(options.moe, options.force_load_balance, *sizes.moe);
+  sizes.max_seq_len = options.seq_len;
+  return std::make_shared<qwen3::Transformer>(sizes, options.engine, options.tensors);
+}
+
+/// What there is to know of a model by its name.
+struct Family {
+  std::shared_ptr<Model> (*build)(const ModelOptions&);
+  std::vector<std::string> flavors;
+};
+
+const std::map<std::string, Family>& families() {
+  static const std::map<std::string, Family> all = {
+      {"deepseek_v3", {build_deepseek_v3, names_of(deepseek_v3::flavors())}},
+      {"llama3", {build_llama3, names_of(llama3::flavors())}},
+      {"llama4", {build_llama4, names_of(llama4::flavors())}},
+      {"qwen3", {build_qwen3, names_of(qwen3::flavors())}}};
   return all;
 }
 
 }  // namespace
 
-std::vector<std::string> model_names() {
-  std::vector<std::string> names;
-  for (const auto& [name, builder] : builders()) names.push_back(name);
-  return names;
-}
+std::vector<std::string> model_names() { return names_of(families()); }
 
 std::vector<std::string> flavor_names(const std::string& model) {
-  std::vector<std::string> names;
-  if (model == "llama3")
-    for (const auto& [name, sizes] : llama3::flavors()) names.push_back(name);
-  return names;
+  const auto found = families().find(model);
+  return found == families().end() ? std::vector<std::string>() : found->second.flavors;
 }
 
 std::shared_ptr<Model> build_model(const ModelOptions& options) {
-  const auto found = builders().find(options.name);
-  COEUS_CHECK_CONFIG(found != builders().end(),
+  const auto found = families().find(options.name);
+  COEUS_CHECK_CONFIG(found != families().end(),
                      "model.name = \"{}\" is not a model of coeus; there are {}", options.name,
                      fmt::join(model_names(), ", "));
-  return found->second(options);
+  COEUS_CHECK_CONFIG(options.num_mtp_layers >= 0,
+                     "model.num_mtp_layers = {}: give 0 or the number of further tokens to predict",
+                     options.num_mtp_layers);
+  COEUS_CHECK_CONFIG(options.num_mtp_layers == 0 || options.name == "deepseek_v3",
+                     "model.num_mtp_layers = {}: {} predicts the next token alone; use 0",
+                     options.num_mtp_layers, options.name);
+  return found->second.build(options);
 }
 
 }  // namespace coeus

@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <optional>
@@ -11,19 +12,34 @@
 
 #include "coeus/mask/mask.h"
 #include "coeus/models/model.h"
+#include "coeus/nn/moe/moe_config.h"
 #include "coeus/ops/attention.h"
 
 namespace coeus {
 
+/// The flavour of llama3 and qwen3 that takes its sizes from a config.json of Hugging Face's.
+inline constexpr const char* kFromHuggingFace = "from_hf";
+
 /// What to build.
 struct ModelOptions {
-  std::string name;     ///< "llama3"
-  std::string flavor;   ///< "debugmodel"
+  std::string name;    ///< "llama3"
+  std::string flavor;  ///< "debugmodel", or kFromHuggingFace
+  /// The folder whose config.json holds the sizes, for kFromHuggingFace.
+  std::filesystem::path hugging_face_folder;
   int64_t seq_len = 0;  ///< the longest row; rotary positions lie below it
+  /// The length of the rows that the model is trained on, where that is not seq_len: it decides
+  /// whether deepseek_v3 stretches its positions.
+  std::optional<int64_t> training_seq_len;
   /// Expressions that replace the flavour's masks: `mask` the only one, `masks` by name.
   std::optional<std::string> mask;
   std::map<std::string, std::string> masks;
   AttentionEngine engine = AttentionEngine::kAuto;
+  /// What the run changes of the flavour's mixture-of-experts layers.
+  MoEConfig moe;
+  bool force_load_balance = false;  ///< see MoEOptions
+  /// How many further tokens deepseek_v3 learns to predict (multi-token prediction); the other
+  /// models refuse more than 0.
+  int64_t num_mtp_layers = 0;
   /// Where and in which dtype parameters are allocated; they are not initialised. The device "meta"
   /// allocates nothing.
   at::TensorOptions tensors;

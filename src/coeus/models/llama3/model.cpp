@@ -35,7 +35,7 @@ TransformerBlock::TransformerBlock(int64_t layer_id, const Sizes& sizes, Attenti
 
 at::Tensor TransformerBlock::forward(const at::Tensor& x, const nn::OrderedInputs& inputs) {
   const at::Tensor h = x + attention_(attention_norm_(x), inputs.rope_table, inputs.positions,
-                                      inputs.masks->at(kMaskName));
+                                      inputs.masks->at(kMaskName), inputs.cache);
   return h + feed_forward_(ffn_norm_(h));
 }
 
@@ -78,8 +78,17 @@ Transformer::Transformer(const Sizes& sizes, AttentionEngine engine,
 
 at::Tensor Transformer::forward(const at::Tensor& tokens, const at::Tensor& positions,
                                 const AttentionMasks& masks) {
-  COEUS_CHECK(masks.contains(kMaskName), "[llama3] forward wants the mask \"{}\"", kMaskName);
-  const nn::OrderedInputs inputs = {positions, rope_table_, &masks};
+  return logits(tokens, {positions, rope_table_, &masks});
+}
+
+at::Tensor Transformer::forward_cached(const at::Tensor& tokens, const at::Tensor& positions,
+                                       const AttentionMasks& masks, nn::KeyValueCache& cache) {
+  return logits(tokens, {positions, rope_table_, &masks, &cache});
+}
+
+at::Tensor Transformer::logits(const at::Tensor& tokens, const nn::OrderedInputs& inputs) {
+  COEUS_CHECK(inputs.masks->contains(kMaskName), "[llama3] forward wants the mask \"{}\"",
+              kMaskName);
   at::Tensor h = tok_embeddings_(tokens);
   for (const auto& layer : layers_) h = layer->run(h, inputs);
   return output_(norm_(h));

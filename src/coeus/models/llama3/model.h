@@ -59,6 +59,8 @@ class Transformer : public Model {
 
   at::Tensor forward(const at::Tensor& tokens, const at::Tensor& positions,
                      const AttentionMasks& masks) override;
+  at::Tensor forward_cached(const at::Tensor& tokens, const at::Tensor& positions,
+                            const AttentionMasks& masks, nn::KeyValueCache& cache) override;
   AttentionMasks get_attention_masks(std::span<const SequenceLayout> rows) const override;
   std::vector<OrderSensitiveBuffer> get_order_sensitive_buffers(int64_t batch_size,
                                                                 int64_t seq_len) const override;
@@ -67,8 +69,13 @@ class Transformer : public Model {
   int64_t vocab_size() const override { return sizes_.vocab_size; }
   double flops_per_token(int64_t seq_len) const override;
   ActivationBytes activation_bytes_per_token(int64_t element_size) const override;
+  AttentionShape attention_shape() const override {
+    return {sizes_.n_heads, sizes_.head_dim(), sizes_.head_dim()};
+  }
 
  private:
+  at::Tensor logits(const at::Tensor& tokens, const nn::OrderedInputs& inputs);
+
   Sizes sizes_;
   at::Tensor rope_table_;
   nn::Embedding tok_embeddings_{nullptr};

@@ -1,0 +1,67 @@
+#include "coeus/models/hugging_face.h"
+
+#include "coeus/base/error.h"
+#include "coeus/checkpoint/hugging_face_config.h"
+#include "coeus/models/deepseek_v3/flavors.h"
+#include "coeus/models/deepseek_v3/hugging_face.h"
+#include "coeus/models/llama3/flavors.h"
+#include "coeus/models/llama3/hugging_face.h"
+#include "coeus/models/llama4/flavors.h"
+#include "coeus/models/llama4/hugging_face.h"
+#include "coeus/models/qwen3/flavors.h"
+#include "coeus/models/qwen3/hugging_face.h"
+#include "coeus/models/registry.h"
+
+namespace coeus {
+
+namespace {
+
+template <class Sizes>
+Sizes sizes_of(const std::map<std::string, Sizes>& flavors, const std::string& name,
+               const std::string& flavor) {
+  const auto found = flavors.find(flavor);
+  COEUS_CHECK_CONFIG(found != flavors.end(), "model.flavor = \"{}\": {} has no such flavour",
+                     flavor, name);
+  return found->second;
+}
+
+}  // namespace
+
+nlohmann::json hugging_face_config_in(const std::filesystem::path& folder) {
+  try {
+    const auto config = read_hugging_face_config(posix_file_system(), folder);
+    COEUS_CHECK_CONFIG(config.has_value(),
+                       "model.flavor = \"{}\": there is no config.json in {}; name its folder as "
+                       "checkpoint.initial_load_path or model.hf_assets_path",
+                       kFromHuggingFace, folder.string());
+    return *config;
+  } catch (const CheckpointError& error) {
+    throw ConfigError(error.what());
+  } catch (const FileError& error) {
+    throw ConfigError(error.what());
+  }
+}
+
+HuggingFaceFormat hugging_face_format(const std::string& name, const std::string& flavor,
+                                      int64_t num_mtp_layers, const std::filesystem::path& folder) {
+  if (flavor == kFromHuggingFace && name == "llama3")
+    return llama3::hugging_face_format(
+        llama3::sizes_from_hugging_face(hugging_face_config_in(folder)));
+  if (flavor == kFromHuggingFace && name == "qwen3")
+    return qwen3::hugging_face_format(
+        qwen3::sizes_from_hugging_face(hugging_face_config_in(folder)));
+  if (name == "llama3")
+    return llama3::hugging_face_format(sizes_of(llama3::flavors(), name, flavor));
+  if (name == "llama4")
+    return llama4::hugging_face_format(sizes_of(llama4::flavors(), name, flavor));
+  if (name == "qwen3") return qwen3::hugging_face_format(sizes_of(qwen3::flavors(), name, flavor));
+  if (name == "deepseek_v3") {
+    deepseek_v3::Sizes sizes = sizes_of(deepseek_v3::flavors(), name, flavor);
+    sizes.n_prediction_layers = num_mtp_layers;
+    return deepseek_v3::hugging_face_format(sizes);
+  }
+  throw ConfigError(
+      fmt::format("model.name = \"{}\" has no form of Hugging Face's that coeus knows", name));
+}
+
+}  // namespace coeus

@@ -1,0 +1,33 @@
+// Which tokens Llama 4's layers let see each other.
+#pragma once
+
+#include <map>
+#include <span>
+#include <string>
+
+#include "coeus/mask/block_mask.h"
+#include "coeus/mask/mask.h"
+#include "coeus/mask/sequence_layout.h"
+
+namespace coeus::llama4 {
+
+/// The mask of all layers in flavours without iRoPE.
+inline constexpr const char* kMaskName = "attention";
+/// In flavours with iRoPE, the masks of layers with and without rotary positions.
+inline constexpr const char* kRopeMaskName = "rope";
+inline constexpr const char* kNopeMaskName = "nope";
+
+/// A flavour's masks, each under the name by which layers take it.
+using Masks = std::map<std::string, Mask>;
+
+/// Every layer sees all earlier tokens.
+Masks causal_masks();
+
+/// iRoPE: layers with rotary positions see earlier tokens of their document in their own block of
+/// `fixed_attn_block_size` places, those without all earlier tokens of their document.
+Masks irope_masks(int64_t fixed_attn_block_size);
+
+/// Those masks, lowered for the rows of a batch.
+AttentionMasks get_attention_masks(const Masks& masks, std::span<const SequenceLayout> rows);
+
+}  // namespace coeus::llama4

@@ -1,0 +1,103 @@
+// Llama 4's text model, with TorchTitan's parameter names and initialisation: Llama 3 with mixtures
+// of experts between dense layers and, in its `irope` flavours, layers without rotary positions.
+#pragma once
+
+#include <optional>
+
+#include "coeus/models/llama4/masks.h"
+#include "coeus/models/model.h"
+#include "coeus/nn/attention.h"
+#include "coeus/nn/embedding.h"
+#include "coeus/nn/feed_forward.h"
+#include "coeus/nn/linear.h"
+#include "coeus/nn/moe/moe.h"
+#include "coeus/nn/rms_norm.h"
+#include "coeus/nn/rope.h"
+
+namespace coeus::llama4 {
+
+/// What a flavour fixes.
+struct Sizes {
+  int64_t dim = 5120;
+  int64_t n_layers = 48;
+  int64_t n_heads = 40;
+  int64_t n_kv_heads = 8;
+  int64_t vocab_size = 202048;
+  /// A dense layer's hidden size is 8/3 dim, times the multiplier, rounded up to a multiple. An
+  /// expert's is divided before it is rounded, so that the experts of one token add up to it.
+  int64_t multiple_of = 256;
+  double ffn_dim_multiplier = 1.0;
+  bool auto_scale_hidden_dim = true;
+  /// Every so many layers, counted from the first, the last is a mixture of experts.
+  int64_t interleave_moe_layer_step = 2;
+  nn::MoEOptions moe;
+  double norm_eps = 1e-5;
+  double rope_theta = 500000;
+  std::optional<nn::RopeScaling> rope_scaling;
+  /// Every so many layers, counted from the first, the first has no rotary positions; 0: all have.
+  int64_t every_n_layers_nope = 0;
+  /// Positions that the rotary table holds: the run's sequence length.
+  int64_t max_seq_len = 1048576;
+  /// Whether a layer's initial weights shrink with its own depth or with the model's.
+  bool depth_init = true;
+  Masks masks = causal_masks();
+
+  int64_t head_dim() const { return dim / n_heads; }
+  int64_t hidden_dim() const;
+  int64_t expert_hidden_dim() const;
+  bool is_moe(int64_t layer_id) const { return (layer_id + 1) % interleave_moe_layer_step == 0; }
+  bool is_nope(int64_t layer_id) const {
+    return every_n_layers_nope > 0 && layer_id % every_n_layers_nope == 0;
+  }
+};
+
+/// h + attention(norm(h)), then h + feed_forward(norm(h)) or h + moe(norm(h)).
+class TransformerBlock : public nn::Block {
+ public:
+  TransformerBlock(int64_t layer_id, const Sizes& sizes, AttentionEngine engine,
+                   const at::TensorOptions& options);
+  at::Tensor forward(const at::Tensor& h, const nn::OrderedInputs& inputs) override;
+  /// `prefix` is the block's name in the model ("layers.0").
+  void init_weights(uint64_t seed, const std::string& prefix);
+
+ private:
+  double init_std_;
+  std::string mask_name_;
+  nn::Attention attention_{nullptr};
+  nn::FeedForward feed_forward_{nullptr};  ///< null in a layer of experts
+  nn::MoE moe_{nullptr};                   ///< null in a dense layer
+  nn::RMSNorm attention_norm_{nullptr};
+  nn::RMSNorm ffn_norm_{nullptr};
+};
+
+/// Embedding, blocks, norm and output.
+class Transformer : public Model {
+ public:
+  Transformer(const Sizes& sizes, AttentionEngine engine, const at::TensorOptions& options);
+
+  at::Tensor forward(const at::Tensor& tokens, const at::Tensor& positions,
+                     const AttentionMasks& masks) override;
+  at::Tensor forward_cached(const at::Tensor& tokens, const at::Tensor& positions,
+                            const AttentionMasks& masks, nn::KeyValueCache& cache) override;
+  AttentionMasks get_attention_masks(std::span<const SequenceLayout> rows) const override;
+  std::vector<OrderSensitiveBuffer> get_order_sensitive_buffers(int64_t batch_size,
+                                                                int64_t seq_len) const override;
+  void init_weights(uint64_t seed) override;
+  std::vector<nn::Block*> blocks() override;
+  int64_t vocab_size() const override { return sizes_.vocab_size; }
+  double flops_per_token(int64_t seq_len) const override;
+  ActivationBytes activation_bytes_per_token(int64_t element_size) const override;
+  AttentionShape attention_shape() const override;
+
+ private:
+  at::Tensor logits(const at::Tensor& tokens, const nn::OrderedInputs& inputs);
+
+  Sizes sizes_;
+  at::Tensor rope_table_;
+  nn::Embedding tok_embeddings_{nullptr};
+  std::vector<std::shared_ptr<TransformerBlock>> layers_;
+  nn::RMSNorm norm_{nullptr};
+  nn::Linear output_{nullptr};
+};
+
+}  // namespace coeus::llama4

@@ -1,0 +1,92 @@
+// Qwen 3 (arXiv 2505.09388), dense and with a mixture of experts, with TorchTitan's parameter names
+// and initialisation.
+#pragma once
+
+#include <optional>
+
+#include "coeus/mask/mask.h"
+#include "coeus/models/model.h"
+#include "coeus/models/qwen3/attention.h"
+#include "coeus/nn/embedding.h"
+#include "coeus/nn/feed_forward.h"
+#include "coeus/nn/moe/moe.h"
+
+namespace coeus::qwen3 {
+
+/// What a flavour fixes.
+struct Sizes {
+  int64_t dim = 1024;
+  int64_t n_layers = 28;
+  int64_t n_heads = 16;
+  int64_t n_kv_heads = 8;
+  int64_t head_dim = 128;
+  int64_t vocab_size = 151936;
+  /// Of the feed-forward layers, where they are not mixtures of experts.
+  int64_t hidden_dim = 3072;
+  bool qk_norm = true;
+  double norm_eps = 1e-6;
+  double rope_theta = 1e6;
+  /// Positions that the rotary table holds: the run's sequence length.
+  int64_t max_seq_len = 4096;
+  /// Whether a layer's initial weights shrink with its own depth or with the model's.
+  bool depth_init = true;
+  /// Whether the output multiplies by the embedding's weight, which is then the one parameter
+  /// tok_embeddings.weight.
+  bool enable_weight_tying = false;
+  /// Every layer is a mixture of experts of moe_hidden_dim each, or none is.
+  std::optional<nn::MoEOptions> moe;
+  int64_t moe_hidden_dim = 768;
+  Mask mask = mask::causal();
+};
+
+/// h + attention(norm(h)), then h + feed_forward(norm(h)) or h + moe(norm(h)).
+class TransformerBlock : public nn::Block {
+ public:
+  TransformerBlock(int64_t layer_id, const Sizes& sizes, AttentionEngine engine,
+                   const at::TensorOptions& options);
+  at::Tensor forward(const at::Tensor& h, const nn::OrderedInputs& inputs) override;
+  /// `prefix` is the block's name in the model ("layers.0").
+  void init_weights(uint64_t seed, const std::string& prefix);
+
+ private:
+  double init_std_;
+  Attention attention_{nullptr};
+  nn::FeedForward feed_forward_{nullptr};  ///< null with experts
+  nn::MoE moe_{nullptr};                   ///< null without
+  nn::RMSNorm attention_norm_{nullptr};
+  nn::RMSNorm ffn_norm_{nullptr};
+};
+
+/// Embedding, blocks, norm and output.
+class Transformer : public Model {
+ public:
+  Transformer(const Sizes& sizes, AttentionEngine engine, const at::TensorOptions& options);
+
+  at::Tensor forward(const at::Tensor& tokens, const at::Tensor& positions,
+                     const AttentionMasks& masks) override;
+  at::Tensor forward_cached(const at::Tensor& tokens, const at::Tensor& positions,
+                            const AttentionMasks& masks, nn::KeyValueCache& cache) override;
+  AttentionMasks get_attention_masks(std::span<const SequenceLayout> rows) const override;
+  std::vector<OrderSensitiveBuffer> get_order_sensitive_buffers(int64_t batch_size,
+                                                                int64_t seq_len) const override;
+  void init_weights(uint64_t seed) override;
+  std::vector<nn::Block*> blocks() override;
+  int64_t vocab_size() const override { return sizes_.vocab_size; }
+  double flops_per_token(int64_t seq_len) const override;
+  ActivationBytes activation_bytes_per_token(int64_t element_size) const override;
+  AttentionShape attention_shape() const override {
+    return {sizes_.n_heads, sizes_.head_dim, sizes_.head_dim};
+  }
+
+ private:
+  at::Tensor logits(const at::Tensor& tokens, const nn::OrderedInputs& inputs);
+
+  Sizes sizes_;
+  at::Tensor rope_table_;
+  nn::Embedding tok_embeddings_{nullptr};
+  std::vector<std::shared_ptr<TransformerBlock>> layers_;
+  nn::RMSNorm norm_{nullptr};
+  nn::Linear output_{nullptr};  ///< null with tied weights
+};
+
+}  // namespace coeus::qwen3

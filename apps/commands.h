@@ -19,5 +19,6 @@ void add_tokenizer_command(CLI::App& program, Command& chosen);
 void add_generate_command(CLI::App& program, Command& chosen);
 void add_compare_command(CLI::App& program, Command& chosen);
 void add_mask_command(CLI::App& program, Command& chosen);
+void add_convert_command(CLI::App& program, Command& chosen);
 
 }  // namespace coeus

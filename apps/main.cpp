@@ -31,6 +31,7 @@ ExitCode run(int argc, char** argv) {
   add_tokenizer_command(program, chosen);
   add_compare_command(program, chosen);
   add_mask_command(program, chosen);
+  add_convert_command(program, chosen);
   try {
     program.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -1,14 +1,14 @@
 // coeus tokenizer train | encode | decode
-#include <algorithm>
 #include <chrono>
 #include <filesystem>
-#include <fstream>
 #include <iostream>
-#include <iterator>
+#include <memory>
 #include <nlohmann/json.hpp>
-#include <optional>
+#include <utility>
+#include <vector>
 
 #include "coeus/base/log.h"
+#include "coeus/data/dataset.h"
 #include "coeus/data/tokenizer/bpe_trainer.h"
 #include "coeus/data/tokenizer/tokenizer.h"
 #include "coeus/data/tokenizer/utf8.h"
@@ -26,115 +26,63 @@ struct TrainArguments {
   BpeTrainerOptions options;
 };
 
-// The files that the inputs name: a folder stands for the regular files in it, by name, without the
-// index files and aliases (.dat, .u8) that lie beside Debian's fortunes.
-std::vector<fs::path> list_files(const std::vector<std::string>& inputs) {
-  std::vector<fs::path> files;
-  for (const auto& input : inputs) {
-    COEUS_CHECK_DATA(fs::exists(input), "[tokenizer train] {} does not exist", input);
-    if (!fs::is_directory(input)) {
-      files.emplace_back(input);
-      continue;
-    }
-    std::vector<fs::path> inside;
-    for (const auto& entry : fs::directory_iterator(input)) {
-      const auto extension = entry.path().extension();
-      if (entry.is_regular_file() && extension != ".dat" && extension != ".u8") {
-        inside.push_back(entry.path());
-      }
-    }
-    std::sort(inside.begin(), inside.end());
-    files.insert(files.end(), inside.begin(), inside.end());
-  }
-  COEUS_CHECK_DATA(!files.empty(), "[tokenizer train] the inputs hold no files");
-  return files;
+bool is_json(const fs::path& path) {
+  fs::path name = path.filename();
+  if (name.extension() == ".gz" || name.extension() == ".zst") name.replace_extension();
+  return name.extension() == ".json" || name.extension() == ".jsonl";
 }
 
-// Gives the documents of one file after another.
+// Under auto, a folder is one of JSON lines when it holds such a file.
+std::string format_of(const fs::path& input, const std::string& asked_for) {
+  if (asked_for != "auto") return asked_for;
+  bool json = is_json(input);
+  if (fs::is_directory(input)) {
+    for (const auto& entry : fs::directory_iterator(input)) json = json || is_json(entry.path());
+  }
+  return json ? "json" : "text";
+}
+
+// The documents of one input after another, read as training reads them.
 class Documents {
  public:
-  Documents(std::vector<fs::path> files, std::string format)
-      : files_(std::move(files)), format_(std::move(format)) {}
-
-  bool next(std::string& document) {
-    while (true) {
-      if (!in_.is_open() && !open_next()) return false;
-      if (read(document)) return true;
-      COEUS_CHECK_DATA(!in_.bad(), "[tokenizer train] reading {} failed", path_);
-      in_.close();
+  explicit Documents(const TrainArguments& arguments) {
+    // All are opened first: what is not there is found before the work.
+    for (const auto& input : arguments.inputs) {
+      COEUS_CHECK_DATA(fs::exists(input), "[tokenizer train] {} does not exist", input);
+      datasets_.push_back(
+          make_dataset({.name = format_of(input, arguments.format), .path = input}));
     }
   }
 
- private:
-  bool open_next() {
-    if (at_ == files_.size()) return false;
-    const fs::path& path = files_[at_++];
-    path_ = path.string();
-    in_ = std::ifstream(path, std::ios::binary);
-    COEUS_CHECK_DATA(in_.good(), "[tokenizer train] cannot open {}: check that it may be read",
-                     path_);
-    line_number_ = 0;
-    const auto extension = path.extension();
-    const bool json = extension == ".json" || extension == ".jsonl";
-    current_format_ = format_ != "auto" ? format_ : json ? "json" : "text";
-    return true;
-  }
-
-  bool read(std::string& document) {
-    if (current_format_ == "text") {
-      document.assign(std::istreambuf_iterator<char>(in_), {});
-      return !document.empty();
-    }
-    return current_format_ == "json" ? read_json(document) : read_fortune(document);
-  }
-
-  bool read_json(std::string& document) {
-    for (std::string line; std::getline(in_, line);) {
-      ++line_number_;
-      if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-      if (!is_valid_utf8(line)) line = replace_invalid_utf8(line);
-      const auto object = nlohmann::json::parse(line, nullptr, false);
-      COEUS_CHECK_DATA(object.is_object() && object.contains("text") && object["text"].is_string(),
-                       "[tokenizer train] {}:{}: not a JSON object with a string \"text\"", path_,
-                       line_number_);
-      document = object["text"].get<std::string>();
+  // A long document comes in parts, which have the words of the whole.
+  bool next(std::string& text) {
+    for (; at_ < datasets_.size(); ++at_) {
+      Document document;
+      if (!datasets_[at_]->next(document)) continue;
+      if (document.begins) ++count_;
+      text = std::move(document.text);
       return true;
     }
     return false;
   }
 
-  // Documents stand between lines of a single '%'.
-  bool read_fortune(std::string& document) {
-    document.clear();
-    for (std::string line; std::getline(in_, line);) {
-      if (line == "%") {
-        if (!document.empty()) return true;
-        continue;
-      }
-      document += line;
-      document += '\n';
-    }
-    return !document.empty();
-  }
+  int64_t count() const { return count_; }
 
-  std::vector<fs::path> files_;
-  std::string format_;
-  std::string current_format_;
+ private:
+  std::vector<std::unique_ptr<Dataset>> datasets_;
   size_t at_ = 0;
-  std::ifstream in_;
-  std::string path_;
-  int64_t line_number_ = 0;
+  int64_t count_ = 0;
 };
 
 ExitCode train(const TrainArguments& arguments) {
-  Documents documents(list_files(arguments.inputs), arguments.format);
+  Documents documents(arguments);
   const auto start = std::chrono::steady_clock::now();
   const auto trained =
-      train_bpe([&](std::string& document) { return documents.next(document); }, arguments.options);
+      train_bpe([&](std::string& text) { return documents.next(text); }, arguments.options);
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   write_tokenizer(trained, arguments.output);
   log_info("trained {} tokens on {} documents ({} bytes, {} distinct words) in {:.1f} s",
-           trained.vocab_size, trained.documents, trained.bytes, trained.distinct_words,
+           trained.vocab_size, documents.count(), trained.bytes, trained.distinct_words,
            seconds.count());
   if (trained.vocab_size < arguments.options.vocab_size) {
     log_warning("the text has no more pairs to merge: {} tokens instead of {}", trained.vocab_size,
@@ -216,8 +164,9 @@ void add_train(CLI::App& tokenizer, Command& chosen) {
   auto& options = arguments->options;
   app->add_option("--input", arguments->inputs, "Files, or folders of files")->required();
   app->add_option("--format", arguments->format,
-                  "text: a file is a document; json: a line is {\"text\": …}; fortunes: documents "
-                  "between lines of %; auto: json for .json and .jsonl, else text")
+                  "As training.dataset has them. text: a file is a document; json: a line is "
+                  "{\"text\": …}; fortunes: documents between lines of %; auto: json for .json and "
+                  ".jsonl files (also .gz, .zst) and folders that hold such, else text")
       ->check(CLI::IsMember({"auto", "text", "json", "fortunes"}))
       ->capture_default_str();
   app->add_option("--vocab-size", options.vocab_size, "Tokens in all, special ones included")

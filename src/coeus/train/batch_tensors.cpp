@@ -2,13 +2,9 @@
 
 #include <torch/torch.h>
 
-#include "coeus/ops/cross_entropy.h"
-
 namespace coeus {
 
 namespace {
-
-static_assert(kIgnoredLabel == kIgnoreLabel);
 
 at::Tensor as_tensor(const std::vector<int32_t>& values, const Batch& batch, at::ScalarType dtype) {
   // from_blob takes no const; nothing writes through it before the copy.

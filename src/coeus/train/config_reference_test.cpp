@@ -24,7 +24,7 @@ TEST(ConfigReference, SaysWhichKeysWork) {
   EXPECT_THAT(reference, HasSubstr("at its peak; the schedule of [lr_scheduler] multiplies it. | "
                                    "works |"));
   EXPECT_THAT(reference, HasSubstr("| refused above 1 |"));
-  EXPECT_THAT(reference, HasSubstr("| refused when \"block_sparse\" or when \"check\" |"));
+  EXPECT_THAT(reference, HasSubstr("worst difference of each layer. Own key. | works |"));
   EXPECT_THAT(reference, HasSubstr("| accepted, without effect: there is no garbage collector |"));
   EXPECT_THAT(reference, HasSubstr("| accepted; only for quantization, not supported yet |"));
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <span>
 
 #include "coeus/base/error.h"
 #include "coeus/base/log.h"
@@ -12,6 +13,8 @@
 #include "coeus/checkpoint/checkpointer.h"
 #include "coeus/checkpoint/initial_weights.h"
 #include "coeus/data/tokenizer/tokenizer.h"
+#include "coeus/models/registry.h"
+#include "coeus/train/decoding_session.h"
 #include "coeus/train/job_model.h"
 #include "coeus/train/memory_estimate.h"
 #include "coeus/train/metrics/process_memory.h"
@@ -22,9 +25,16 @@ namespace coeus {
 namespace {
 
 void load_weights(Model& model, const JobConfig& config, const GenerateOptions& options) {
-  const NamedTensors parameters = named_parameters_of(model);
+  const NamedTensors tensors = checkpoint_tensors_of(model);
   if (!options.checkpoint.empty()) {
-    load_model_weights(posix_file_system(), options.checkpoint, parameters);
+    FileSystem& file_system = posix_file_system();
+    const InitialWeights weights = find_initial_weights(file_system, options.checkpoint);
+    if (has_hugging_face_names(weights.model))
+      HuggingFaceWeights(file_system, options.checkpoint, job_hugging_face_format(config),
+                         shapes_of(tensors), {})
+          .fill(tensors);
+    else
+      load_model_weights(file_system, options.checkpoint, weights, tensors);
     return;
   }
   CheckpointConfig checkpoint = config.checkpoint;
@@ -32,7 +42,9 @@ void load_weights(Model& model, const JobConfig& config, const GenerateOptions& 
   checkpoint.load_only = true;
   checkpoint.exclude_from_loading.clear();
   Checkpointer checkpointer(checkpoint, config.job.dump_folder);
-  const auto loaded = checkpointer.load_model(parameters);
+  if (checkpoint.initial_load_in_hf || checkpoint.last_save_in_hf)
+    checkpointer.use_hugging_face(job_hugging_face_format(config), config.model.hf_assets_path);
+  const auto loaded = checkpointer.load_model(tensors);
   COEUS_CHECK_AS(CheckpointError, loaded.has_value(),
                  "[generate] {} holds no checkpoint; train with checkpoint.enable, or name the "
                  "weights with --checkpoint",
@@ -40,17 +52,11 @@ void load_weights(Model& model, const JobConfig& config, const GenerateOptions& 
   log_info("Generating with {}", loaded->path.string());
 }
 
-std::vector<float> next_logits(Model& model, const std::vector<int32_t>& tokens) {
-  const auto length = static_cast<int64_t>(tokens.size());
-  const std::vector<SequenceLayout> rows = {
-      SequenceLayout::from_document_lengths(std::vector<int64_t>{length})};
-  const at::Tensor input = at::tensor(tokens, at::kInt).to(at::kLong).unsqueeze(0);
-  const at::Tensor positions = at::arange(length, at::kInt).unsqueeze(0);
-  const at::Tensor logits = model.forward(input, positions, model.get_attention_masks(rows));
-  const at::Tensor last = logits[0][length - 1].to(at::kFloat).contiguous();
+std::vector<float> next_logits(DecodingSession& session, std::span<const int32_t> new_tokens) {
+  const at::Tensor last = session.append(new_tokens)[-1].to(at::kFloat).contiguous();
   COEUS_CHECK_AS(NonFiniteError, at::isfinite(last).all().item<bool>(),
                  "[generate] the logits after {} tokens are not finite; take another checkpoint",
-                 length);
+                 session.length());
   const float* first = last.const_data_ptr<float>();
   return {first, first + last.numel()};
 }
@@ -79,8 +85,11 @@ int64_t sample_token(const std::vector<float>& logits, double temperature, int64
   return order[std::min<int64_t>(drawn - cumulative.begin(), kept - 1)];
 }
 
-std::string generate(const JobConfig& config, const GenerateOptions& options,
+std::string generate(const JobConfig& job, const GenerateOptions& options,
                      const std::function<void(const std::string&)>& on_text) {
+  JobConfig config = job;
+  if (config.model.flavor == kFromHuggingFace && !options.checkpoint.empty())
+    config.checkpoint.initial_load_path = options.checkpoint.string();
   COEUS_CHECK_CONFIG(options.temperature >= 0 && std::isfinite(options.temperature),
                      "--temperature must be 0 or more, got {}", options.temperature);
   COEUS_CHECK_CONFIG(options.top_k >= 0, "--top-k must be 0 (all) or more, got {}", options.top_k);
@@ -95,13 +104,12 @@ std::string generate(const JobConfig& config, const GenerateOptions& options,
   COEUS_CHECK_CONFIG(!tokens.empty(),
                      "--prompt is empty and the tokenizer has no BOS to start from");
 
-  JobConfig sized = config;
-  sized.training.seq_len = static_cast<int64_t>(tokens.size()) + options.max_new_tokens;
-  const int64_t parameters = parameter_count(*build_job_model(sized, at::kMeta));
+  const int64_t positions = static_cast<int64_t>(tokens.size()) + options.max_new_tokens;
+  const int64_t parameters = parameter_count(*build_job_model(config, at::kMeta, positions));
   const auto element_size =
       static_cast<int64_t>(c10::elementSize(dtype_from_name(config.training.dtype)));
   check_fits({{"parameters", parameters * element_size}}, memory_capacity_bytes());
-  const std::shared_ptr<Model> model = build_job_model(sized, at::kCPU);
+  const std::shared_ptr<Model> model = build_job_model(config, at::kCPU, positions);
   COEUS_CHECK_CONFIG(
       tokenizer.largest_id() < model->vocab_size(),
       "the tokenizer in {} has token ids up to {}, but the model has a vocabulary of "
@@ -112,11 +120,14 @@ std::string generate(const JobConfig& config, const GenerateOptions& options,
   const CounterRandom random(options.seed, "generate");
   std::string text = tokenizer.decode(tokens);
   if (on_text) on_text(text);
+  DecodingSession session(*model);
+  std::span<const int32_t> new_tokens = tokens;
   for (int64_t i = 0; i < options.max_new_tokens; ++i) {
-    const int64_t token = sample_token(next_logits(*model, tokens), options.temperature,
+    const int64_t token = sample_token(next_logits(session, new_tokens), options.temperature,
                                        options.top_k, random.uniform(i));
     if (tokenizer.eos_id() == token) break;
     tokens.push_back(static_cast<int32_t>(token));
+    new_tokens = std::span(tokens).last(1);
     const std::string longer = tokenizer.decode(tokens);
     // A character may take several tokens: it is shown once it is whole.
     if (longer.ends_with("\xEF\xBF\xBD")) continue;

@@ -27,9 +27,8 @@ struct GenerateOptions {
 
 /// Continues the prompt until EOS or max_new_tokens, and returns prompt and continuation.
 /// `on_text`, if given, receives the text piece by piece as it comes. The same options give the
-/// same text. Every token takes a forward pass over all tokens before it: nothing is cached. Throws
-/// ConfigError for options out of range, CheckpointError when there are no
-/// weights.
+/// same text. Each token goes through the model once (DecodingSession). Throws ConfigError for
+/// options out of range, CheckpointError when there are no weights.
 std::string generate(const JobConfig& config, const GenerateOptions& options,
                      const std::function<void(const std::string&)>& on_text = {});
 

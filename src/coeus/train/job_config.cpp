@@ -58,6 +58,7 @@ void describe(JobConfig& config, ConfigSchema& schema) {
   describe_section(config.metrics, schema, "metrics");
   describe_section(config.model, schema, "model");
   describe_section(config.attention, schema, "attention");
+  describe_section(config.moe, schema, "moe");
   describe_section(config.optimizer, schema, "optimizer");
   describe_section(config.lr_scheduler, schema, "lr_scheduler");
   describe_section(config.training, schema, "training");

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "coeus/checkpoint/checkpoint_config.h"
+#include "coeus/nn/moe/moe_config.h"
 #include "coeus/ops/attention_config.h"
 #include "coeus/optim/optimizer_config.h"
 #include "coeus/parallel/activation_checkpoint_config.h"
@@ -34,6 +35,7 @@ struct JobConfig {
   CheckpointConfig checkpoint;
   ActivationCheckpointConfig activation_checkpoint;
   AttentionConfig attention;
+  MoEConfig moe;
   CompileConfig compile;
   QuantizeConfig quantize;
   CommConfig comm;

@@ -5,10 +5,10 @@
 
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 
 #include "coeus/base/config_report.h"
 #include "coeus/base/error.h"
+#include "coeus/base/temporary_folder.h"
 
 namespace coeus {
 namespace {
@@ -19,16 +19,7 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 
 struct JobConfigTest : testing::Test {
-  JobConfigTest() : folder(testing::TempDir() + "job_config_test_XXXXXX") {
-    if (mkdtemp(folder.data()) == nullptr) throw Error("no temporary folder");
-  }
-  ~JobConfigTest() override { std::filesystem::remove_all(folder); }
-
-  std::string write(const std::string& text) {
-    const std::string path = folder + "/job.toml";
-    std::ofstream(path) << text;
-    return path;
-  }
+  std::string write(const std::string& text) { return temporary.write("job.toml", text); }
   JobConfig load(const std::string& text, std::vector<std::string> flags = {}) {
     flags.insert(flags.begin(), write(text));
     return load_job_config(flags, &report);
@@ -43,7 +34,8 @@ struct JobConfigTest : testing::Test {
     return "";
   }
 
-  std::string folder;
+  TemporaryFolder temporary;
+  std::string folder = temporary.path();
   ConfigReport report;
 };
 

@@ -10,7 +10,11 @@
 namespace coeus {
 
 /// What training `model` as configured will hold, by purpose: parameters, gradients and optimizer
-/// exactly, activations at their peak as the model estimates them. The model may be a meta one.
+/// exactly, activations at their peak as the model estimates them, in training or in validation,
+/// whichever takes more. Where the reference engine serves attention, on its own or because `auto`
+/// falls on it for rows of one document, the scores it writes out are an entry of their own; so are
+/// those of the one layer that `check` compares at a time. Of a model with several masks each is
+/// taken to serve as many layers. The model may be a meta one.
 std::vector<MemoryEntry> estimate_memory(const Model& model, int64_t blocks,
                                          const JobConfig& config);
 

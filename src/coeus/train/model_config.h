@@ -1,6 +1,7 @@
 // The sections that name the model and what is done to it: [model], [compile] and [quantize].
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
@@ -18,6 +19,7 @@ struct ModelConfig {
   std::optional<std::string> tokenizer_path;                ///< older name of hf_assets_path
   std::vector<std::string> converters;
   bool print_after_conversion = false;
+  int64_t num_mtp_layers = 0;                ///< further tokens that deepseek_v3 learns to predict
   std::string mask;                          ///< replaces the flavour's only mask; empty: its own
   std::map<std::string, std::string> masks;  ///< the same by name, for models with several
   bool show_masks = false;                   ///< print the first batch's masks

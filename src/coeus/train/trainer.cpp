@@ -6,9 +6,11 @@
 
 #include "coeus/base/error.h"
 #include "coeus/base/log.h"
-#include "coeus/ops/cross_entropy.h"
+#include "coeus/nn/autocast.h"
+#include "coeus/nn/inner_attention.h"
 #include "coeus/optim/gradient_norm.h"
 #include "coeus/parallel/activation_checkpoint.h"
+#include "coeus/train/attention_log.h"
 #include "coeus/train/batch_tensors.h"
 #include "coeus/train/data_source.h"
 #include "coeus/train/job_model.h"
@@ -29,17 +31,6 @@ int64_t accumulation_steps(const TrainingConfig& training) {
       training.global_batch_size < 0 ? training.local_batch_size : training.global_batch_size;
   COEUS_ASSERT(global > 0 && global % training.local_batch_size == 0);  // load_job_config checks
   return global / training.local_batch_size;
-}
-
-void show_masks(const AttentionMasks& masks) {
-  for (const auto& [name, mask] : masks) {
-    const TileCounts tiles = mask.tile_counts();
-    log_info(
-        "mask {} of the first batch: {} x {} x {}, {:.2f}% hidden; tiles of {} x {}: {} full, "
-        "{} partial, {} empty; {} bytes",
-        name, mask.batch_size(), mask.query_length(), mask.key_length(), 100 * mask.sparsity(),
-        mask.tile_q(), mask.tile_k(), tiles.full, tiles.partial, tiles.empty, mask.bytes());
-  }
 }
 
 }  // namespace
@@ -69,8 +60,11 @@ Trainer::Trainer(const JobConfig& config)
   log_info("Model {} {} size: {} total parameters", config.model.name, config.model.flavor,
            with_thousands(static_cast<double>(parameter_count(*model_))));
   apply_activation_checkpoint(model_->blocks(), config.activation_checkpoint);
+  nn::report_attention(*model_, attention_report_);
   optimizer_ = std::make_unique<Optimizer>(config.optimizer, named_parameters_of(*model_));
   checkpointer_ = std::make_unique<Checkpointer>(config.checkpoint, config.job.dump_folder);
+  if (config.checkpoint.initial_load_in_hf || config.checkpoint.last_save_in_hf)
+    checkpointer_->use_hugging_face(job_hugging_face_format(config), config.model.hf_assets_path);
   load_checkpoint();
 
   if (config.validation.enable)
@@ -113,6 +107,7 @@ void Trainer::train() {
       validator_->validate(*model_, step_, *metrics_);
   }
   metrics_->close();
+  if (checks_attention()) log_info("{}", attention_check_table(attention_report_->layers()));
   if (stop.requested() && step_ < config_.training.steps) {
     // Whole, so that the run can go on; if it cannot be saved, the run must not end as if it were.
     if (config_.checkpoint.enable && !config_.checkpoint.load_only && last_saved_step_ != step_)
@@ -127,18 +122,26 @@ Trainer::StepResult Trainer::train_step() {
   optimizer_->zero_grad();
   TensorMemory::reset_peak();
   const std::vector<Batch> micro_batches = next_micro_batches();
-  if (config_.model.show_masks && step_ == first_step_) show_masks(micro_batches[0].masks);
+  if (config_.model.show_masks && step_ == first_step_)
+    log_info("{}", masks_text(micro_batches[0].masks));
   int64_t valid_labels = 0;
   for (const Batch& batch : micro_batches) valid_labels += batch.valid_labels;
 
+  model_->begin_step(gradient_accumulation_steps_);
   StepResult result;
   for (const Batch& batch : micro_batches) result.loss += forward_backward(batch, valid_labels);
+  if (step_ == first_step_)
+    for (const std::string& line :
+         engine_lines(attention_report_->layers(), micro_batches[0].masks))
+      log_info("{}", line);
 
   const auto& parameters = optimizer_->parameters();
   result.grad_norm = gradient_norm(parameters).item<double>();
-  check_finite(step_, result.loss, result.grad_norm, parameters);
+  check_finite(step_, result.loss, result.grad_norm, parameters,
+               [&] { return find_bad_output(micro_batches); });
   clip_gradients(parameters, config_.training.max_norm, result.grad_norm);
   result.lr = learning_rate_.at_step(lr_step_);
+  model_->before_optimizer_step();
   optimizer_->step(result.lr);
   return result;
 }
@@ -162,22 +165,45 @@ double Trainer::forward_backward(const Batch& batch, int64_t valid_labels) {
   const double divisor = static_cast<double>(std::max<int64_t>(valid_labels, 1));
   at::Tensor loss;
   {
-    Autocast autocast(dtype_from_name(config_.training.mixed_precision_param));
-    const at::Tensor logits = model_->forward(tensors.tokens, tensors.positions, batch.masks);
-    loss = cross_entropy_sum(logits, tensors.labels) / divisor;
+    const nn::Autocast autocast(mixed_precision());
+    loss =
+        model_->loss_sum(tensors.tokens, tensors.labels, tensors.positions, batch.masks) / divisor;
   }
   loss.backward();
   return loss.item<double>();
 }
 
+std::string Trainer::find_bad_output(const std::vector<Batch>& micro_batches) {
+  const nn::Autocast autocast(mixed_precision());
+  for (size_t i = 0; i < micro_batches.size(); ++i) {
+    const std::string found =
+        first_bad_output(*model_, batch_tensors(micro_batches[i]), micro_batches[i].masks);
+    if (found.empty()) continue;
+    return micro_batches.size() == 1 ? found : fmt::format("{} of micro-batch {}", found, i);
+  }
+  return "";
+}
+
+at::ScalarType Trainer::mixed_precision() const {
+  return dtype_from_name(config_.training.mixed_precision_param);
+}
+
+bool Trainer::checks_attention() const { return config_.attention.engine == "check"; }
+
 void Trainer::report(const StepResult& result) {
-  if (metrics_->should_log(step_))
+  if (metrics_->should_log(step_)) {
+    Scalars extra = model_->step_metrics();
+    if (checks_attention())
+      for (auto& scalar : attention_check_metrics(attention_report_->worst()))
+        extra.push_back(std::move(scalar));
     metrics_->log({.step = step_,
                    .loss = result.loss,
                    .max_loss = result.loss,
                    .grad_norm = result.grad_norm,
                    .lr = result.lr,
-                   .n_tokens_seen = n_tokens_seen_});
+                   .n_tokens_seen = n_tokens_seen_,
+                   .extra = std::move(extra)});
+  }
   metrics_->progress(step_, result.loss);
 }
 
@@ -198,7 +224,7 @@ void Trainer::report_memory() const {
 
 TrainingState Trainer::training_state() const {
   TrainingState state;
-  state.model = named_parameters_of(*model_);
+  state.model = checkpoint_tensors_of(*model_);
   state.optimizer = optimizer_->state();
   state.states = {{"lr_scheduler", {{"last_step", lr_step_}}},
                   {"dataloader", loader_->state()},

@@ -4,11 +4,13 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "coeus/checkpoint/checkpointer.h"
 #include "coeus/data/loader.h"
 #include "coeus/models/model.h"
+#include "coeus/ops/attention_report.h"
 #include "coeus/optim/learning_rate.h"
 #include "coeus/optim/optimizer.h"
 #include "coeus/train/job_config.h"
@@ -40,12 +42,16 @@ class Trainer {
   StepResult train_step();
   double forward_backward(const Batch& batch, int64_t valid_labels);
   std::vector<Batch> next_micro_batches();
+  std::string find_bad_output(const std::vector<Batch>& micro_batches);
+  at::ScalarType mixed_precision() const;
+  bool checks_attention() const;
   void save_checkpoint(bool last_step);
   void report(const StepResult& result);
   void report_memory() const;
   TrainingState training_state() const;
 
   const JobConfig config_;
+  const std::shared_ptr<AttentionReport> attention_report_ = std::make_shared<AttentionReport>();
   std::shared_ptr<Model> model_;
   std::unique_ptr<Loader> loader_;
   std::unique_ptr<Optimizer> optimizer_;

@@ -25,8 +25,8 @@ const std::vector<UnsupportedFeature>& unsupported_features() {
       {"metrics.enable_wandb", [](Job c) { return c.metrics.enable_wandb; }, "when true",
        "Weights & Biases", "read metrics.jsonl, or use metrics.enable_tensorboard"},
 
-      {"model.name", [](Job c) { return c.model.name != "llama3"; }, "unless \"llama3\"",
-       "this model", "use \"llama3\""},
+      {"model.name", [](Job c) { return c.model.name == "vlm"; }, "when \"vlm\"", "this model",
+       "use a language model"},
       {"model.converters",
        [](Job c) { return !c.model.converters.empty(); },
        "unless empty",
@@ -35,12 +35,6 @@ const std::vector<UnsupportedFeature>& unsupported_features() {
        {"quantize."}},
       {"model.print_after_conversion", [](Job c) { return c.model.print_after_conversion; },
        "when true", "printing the converted model", "leave it false"},
-      {"model.masks", [](Job c) { return !c.model.masks.empty(); }, "unless empty",
-       "models with several masks", "use model.mask"},
-      {"attention.engine", [](Job c) { return c.attention.engine == "block_sparse"; },
-       "when \"block_sparse\"", "the block-sparse engine", "use \"auto\""},
-      {"attention.engine", [](Job c) { return c.attention.engine == "check"; }, "when \"check\"",
-       "running two engines side by side", "use \"auto\""},
 
       {"optimizer.early_step_in_backward", [](Job c) { return c.optimizer.early_step_in_backward; },
        "when true", "updating parameters inside the backward pass", "leave it false"},
@@ -48,9 +42,6 @@ const std::vector<UnsupportedFeature>& unsupported_features() {
        "when true", "keeping parameters in the host's memory", "leave it false"},
       {"training.gc_debug", [](Job c) { return c.training.gc_debug; }, "when true",
        "a garbage collector to debug", "leave it false"},
-      {"training.debug_moe_force_load_balance",
-       [](Job c) { return c.training.debug_moe_force_load_balance; }, "when true",
-       "mixture-of-experts models", "leave it false"},
 
       {"parallelism.data_parallel_replicate_degree",
        [](Job c) { return c.parallelism.data_parallel_replicate_degree > 1; },
@@ -103,16 +94,6 @@ const std::vector<UnsupportedFeature>& unsupported_features() {
        [](Job c) { return c.checkpoint.enable && c.checkpoint.async_mode != "disabled"; },
        "unless \"disabled\", when checkpoint.enable is true", "saving while training goes on",
        "use \"disabled\""},
-      {"checkpoint.initial_load_in_hf",
-       [](Job c) { return c.checkpoint.initial_load_path && c.checkpoint.initial_load_in_hf; },
-       "when true with checkpoint.initial_load_path",
-       "loading Hugging Face's parameter names",
-       "load a file with TorchTitan's names",
-       {"checkpoint.initial_load_in_hf_quantized"}},
-      {"checkpoint.last_save_in_hf",
-       [](Job c) { return c.checkpoint.enable && c.checkpoint.last_save_in_hf; },
-       "when true with checkpoint.enable", "saving Hugging Face's parameter names",
-       "leave it false"},
 
       {"activation_checkpoint.mode",
        [](Job c) { return c.activation_checkpoint.mode == "memory_budget"; },
@@ -121,16 +102,6 @@ const std::vector<UnsupportedFeature>& unsupported_features() {
        "use \"selective\", \"full\" or \"none\"",
        {"activation_checkpoint.memory_budget",
         "activation_checkpoint.visualize_memory_budget_pareto"}},
-      {"activation_checkpoint.selective_ac_option",
-       [](Job c) {
-         return c.activation_checkpoint.mode == "selective" &&
-                c.activation_checkpoint.selective_ac_option == "op";
-       },
-       "when \"op\" with activation_checkpoint.mode \"selective\"",
-       "recomputing by operation",
-       "use \"2\" to recompute every second layer",
-       {"activation_checkpoint.per_op_sac_force_recompute_mm_shapes_by_fqns"}},
-
       {"memory_estimation.enable",
        [](Job c) { return c.memory_estimation.enable; },
        "when true",

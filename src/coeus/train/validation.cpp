@@ -3,9 +3,9 @@
 #include <torch/torch.h>
 
 #include "coeus/base/error.h"
+#include "coeus/nn/autocast.h"
 #include "coeus/ops/cross_entropy.h"
 #include "coeus/train/batch_tensors.h"
-#include "coeus/train/precision.h"
 
 namespace coeus {
 
@@ -20,7 +20,7 @@ Validator::Validator(const ValidationConfig& config, std::unique_ptr<Loader> loa
 
 void Validator::validate(Model& model, int64_t step, MetricsProcessor& metrics) {
   at::NoGradGuard no_grad;
-  Autocast autocast(mixed_precision_);
+  const nn::Autocast autocast(mixed_precision_);
   metrics.begin_validation();
   loader_->restart();
   double loss = 0;

@@ -8,7 +8,7 @@
 #include <sstream>
 
 #include "coeus/base/log.h"
-#include "coeus/train/metrics/test_folder.h"
+#include "coeus/base/temporary_folder.h"
 
 namespace coeus {
 namespace {
@@ -50,7 +50,7 @@ class SmallDisk {
 };
 
 TEST(AppendFile, CutsARecordOffThatDoesNotFitAndSaysSoOnce) {
-  TestFolder folder;
+  TemporaryFolder folder;
   CapturedLog log;
   AppendFile file(folder / "records");
   file.append("first\n");

@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "coeus/base/error.h"
-#include "coeus/train/metrics/test_folder.h"
+#include "coeus/base/temporary_folder.h"
 
 namespace coeus {
 namespace {
@@ -44,7 +44,7 @@ TEST(JsonObject, StaysJsonForNumbersAndNamesThatJsonLacks) {
 }
 
 TEST(MetricsFile, IsReadableLineByLineWhileItIsWritten) {
-  TestFolder folder;
+  TemporaryFolder folder;
   MetricsFile file(folder / "metrics.jsonl", false);
   file.write(step(1));
   EXPECT_EQ(file_text(folder / "metrics.jsonl"), "{\"step\": 1}\n");
@@ -53,14 +53,14 @@ TEST(MetricsFile, IsReadableLineByLineWhileItIsWritten) {
 }
 
 TEST(MetricsFile, OfAResumedRunAppends) {
-  TestFolder folder;
+  TemporaryFolder folder;
   auto path = folder.write("metrics.jsonl", "{\"step\": 1}\n");
   MetricsFile(path, true).write(step(2));
   EXPECT_EQ(file_text(path), "{\"step\": 1}\n{\"step\": 2}\n");
 }
 
 TEST(MetricsFile, DropsTheHalfLineOfAnInterruption) {
-  TestFolder folder;
+  TemporaryFolder folder;
   auto path = folder.write("metrics.jsonl", "{\"step\": 1}\n{\"step\": 2, \"lo");
   MetricsFile(path, true).write(step(2));
   EXPECT_EQ(file_text(path), "{\"step\": 1}\n{\"step\": 2}\n");
@@ -70,14 +70,14 @@ TEST(MetricsFile, DropsTheHalfLineOfAnInterruption) {
 }
 
 TEST(MetricsFile, EndsALastLineThatOnlyLacksItsEnd) {
-  TestFolder folder;
+  TemporaryFolder folder;
   auto path = folder.write("metrics.jsonl", "{\"step\": 1}");
   MetricsFile(path, true).write(step(2));
   EXPECT_EQ(file_text(path), "{\"step\": 1}\n{\"step\": 2}\n");
 }
 
 TEST(MetricsFile, OfANewRunKeepsTheOlderRunsUnderAnotherName) {
-  TestFolder folder;
+  TemporaryFolder folder;
   auto path = folder.write("metrics.jsonl", "old\n");
   MetricsFile(path, false).write(step(1));
   MetricsFile(path, false).write(step(2));

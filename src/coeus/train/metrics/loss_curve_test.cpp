@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "coeus/base/error.h"
-#include "coeus/train/metrics/test_folder.h"
+#include "coeus/base/temporary_folder.h"
 
 namespace coeus {
 namespace {
@@ -14,12 +14,12 @@ using ::testing::HasSubstr;
 using ::testing::ThrowsMessage;
 
 LossCurve read(const std::string& text) {
-  TestFolder folder;
+  TemporaryFolder folder;
   return read_loss_curve(folder.write("file", text));
 }
 
 std::string complaint(const std::string& text) {
-  TestFolder folder;
+  TemporaryFolder folder;
   try {
     read_loss_curve(folder.write("file", text));
   } catch (const DataError& error) {
@@ -88,7 +88,7 @@ TEST(LossCurve, RefusesAFileWithoutSteps) {
 }
 
 TEST(LossCurve, NamesAFileThatItCannotRead) {
-  TestFolder folder;
+  TemporaryFolder folder;
   EXPECT_THAT([&] { read_loss_curve(folder / "none"); },
               ThrowsMessage<DataError>(HasSubstr("none: No such file or directory")));
   EXPECT_THAT([&] { read_loss_curve(folder.path()); },

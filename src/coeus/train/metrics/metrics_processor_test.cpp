@@ -8,7 +8,7 @@
 
 #include "coeus/base/error.h"
 #include "coeus/base/log.h"
-#include "coeus/train/metrics/test_folder.h"
+#include "coeus/base/temporary_folder.h"
 
 namespace coeus {
 namespace {
@@ -59,7 +59,7 @@ class MetricsProcessorTest : public testing::Test {
     return lines;
   }
 
-  TestFolder folder_;
+  TemporaryFolder folder_;
   MetricsConfig config_;
   MetricsRun run_;
   double time_ = 100;

@@ -6,7 +6,7 @@
 
 #include <cstring>
 
-#include "coeus/train/metrics/test_folder.h"
+#include "coeus/base/temporary_folder.h"
 
 namespace coeus {
 namespace {
@@ -24,7 +24,7 @@ class FakeSystem {
   double capacity() const { return memory_capacity_bytes(folder_.path()); }
 
  private:
-  TestFolder folder_;
+  TemporaryFolder folder_;
 };
 
 TEST(MemoryCapacity, IsTheMachinesWithoutLimits) {
@@ -65,7 +65,7 @@ TEST(MemoryCapacity, IsTheMachinesWhereALimitIsBeyondIt) {
 }
 
 TEST(MemoryCapacity, IsZeroWhereNothingCanBeRead) {
-  TestFolder folder;
+  TemporaryFolder folder;
   EXPECT_EQ(memory_capacity_bytes(folder.path()), 0);
 }
 

@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include "coeus/base/error.h"
-#include "coeus/train/metrics/test_folder.h"
+#include "coeus/base/temporary_folder.h"
 
 namespace coeus {
 namespace {
@@ -32,7 +32,7 @@ class AsOrdinaryUser {
 };
 
 TEST(RunFolder, IsMadeWithItsParentsAndLeftEmpty) {
-  TestFolder folder;
+  TemporaryFolder folder;
   make_run_folder(folder / "a/b/../c");
   EXPECT_TRUE(std::filesystem::is_directory(folder / "a/c"));
   EXPECT_TRUE(std::filesystem::is_empty(folder / "a/c"));
@@ -40,7 +40,7 @@ TEST(RunFolder, IsMadeWithItsParentsAndLeftEmpty) {
 }
 
 TEST(RunFolder, RefusesAFileInTheWay) {
-  TestFolder folder;
+  TemporaryFolder folder;
   folder.write("outputs", "");
   EXPECT_THAT(
       [&] { make_run_folder(folder / "outputs/run"); },
@@ -49,7 +49,7 @@ TEST(RunFolder, RefusesAFileInTheWay) {
 }
 
 TEST(RunFolder, RefusesAParentWithoutPermission) {
-  TestFolder folder;
+  TemporaryFolder folder;
   std::filesystem::permissions(folder.path(), std::filesystem::perms(0555));
   AsOrdinaryUser user;
   EXPECT_THAT([&] { make_run_folder(folder / "outputs"); },
@@ -58,7 +58,7 @@ TEST(RunFolder, RefusesAParentWithoutPermission) {
 }
 
 TEST(RunFolder, RefusesAFolderWithoutPermission) {
-  TestFolder folder;
+  TemporaryFolder folder;
   std::filesystem::permissions(folder.path(), std::filesystem::perms(0555));
   AsOrdinaryUser user;
   EXPECT_THAT([&] { make_run_folder(folder.path()); },

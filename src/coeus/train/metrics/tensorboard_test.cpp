@@ -7,7 +7,7 @@
 #include <cmath>
 
 #include "coeus/base/error.h"
-#include "coeus/train/metrics/test_folder.h"
+#include "coeus/base/temporary_folder.h"
 
 namespace coeus {
 namespace {
@@ -43,7 +43,7 @@ TEST(TensorBoard, WritesTheBytesOfTensorBoardsOwnWriter) {
 }
 
 TEST(TensorBoard, WritesAFileOfItsOwnForEveryWriter) {
-  TestFolder folder;
+  TemporaryFolder folder;
   EventWriter first(folder / "tb/20260131-1200", 1769860800.25);
   EventWriter second(folder / "tb/20260131-1200", 1769860800.25);
   EXPECT_NE(first.path(), second.path());
@@ -55,7 +55,7 @@ TEST(TensorBoard, WritesAFileOfItsOwnForEveryWriter) {
 }
 
 TEST(TensorBoard, NamesAFolderThatItCannotMake) {
-  TestFolder folder;
+  TemporaryFolder folder;
   folder.write("tb", "a file");
   EXPECT_THAT([&] { EventWriter(folder / "tb/20260131-1200", 0); },
               ThrowsMessage<ConfigError>(HasSubstr((folder / "tb").string() + " is a file")));

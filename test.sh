@@ -16,4 +16,6 @@ esac
 step "Running the tests"
 # A test uses several threads, so only half as many run at once as there are cores.
 cores=$(nproc)
+# Tests side by side are more threads than cores: waiting ones must not spin.
+export OMP_WAIT_POLICY=passive
 ctest --test-dir "$COEUS_ROOT/build" --output-on-failure -j "$((cores < 4 ? 2 : cores / 2))" "$@"

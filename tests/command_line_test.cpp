@@ -1,4 +1,5 @@
 // The built binary from outside: what it prints and the exit codes that callers rely on.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
@@ -13,6 +14,7 @@
 namespace coeus {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
 
 struct Outcome {
@@ -22,9 +24,10 @@ struct Outcome {
 
 class CommandLine : public RunTest {
  protected:
-  /// Runs `coeus ARGUMENTS` through a shell.
+  /// Runs `coeus ARGUMENTS` through a shell, in the project's folder.
   static Outcome coeus(const std::string& arguments) {
-    const std::string command = std::string(COEUS_BINARY) + " " + arguments + " 2>&1";
+    const std::string command =
+        fmt::format("cd '{}' && '{}' {} 2>&1", COEUS_SOURCE_DIR, COEUS_BINARY, arguments);
     FILE* pipe = popen(command.c_str(), "r");
     COEUS_ASSERT(pipe != nullptr);
     Outcome outcome;
@@ -43,8 +46,7 @@ class CommandLine : public RunTest {
 
   /// Flags of a run of three short steps into `folder_`/name.
   std::string short_run(const std::string& name) const {
-    return COEUS_SOURCE_DIR
-           "/configs/llama3/debug_model.toml --training.dataset=synthetic --training.steps=3 "
+    return "configs/llama3/debug_model.toml --training.dataset=synthetic --training.steps=3 "
            "--training.seq_len=32 --training.local_batch_size=1 --metrics.log_freq=1 "
            "--job.dump_folder=" +
            (folder_ / name).string();
@@ -60,6 +62,21 @@ TEST_F(CommandLine, VersionAndHelpOfEveryCommand) {
   }
   EXPECT_EQ(coeus("").exit_code, 2);
   EXPECT_EQ(coeus("trian").exit_code, 2);
+}
+
+TEST_F(CommandLine, TrainingShowsItsMasksAndSaysWhichEngineComputesThem) {
+  const Outcome outcome =
+      coeus("train " + short_run("run") +
+            " --model.show_masks --attention.engine=check '--model.mask=sliding_window(9)'");
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
+  EXPECT_THAT(outcome.output,
+              AllOf(HasSubstr("masks of the first batch:"),
+                    HasSubstr("1 rows of 32 queries and 32 keys, 252 pairs visible"),
+                    HasSubstr("row 0:"), HasSubstr("some, · none")));
+  EXPECT_THAT(outcome.output, HasSubstr("attention under mask \""));
+  EXPECT_THAT(outcome.output, HasSubstr(" in layers.0.attention and 5 more layers; estimated "));
+  EXPECT_THAT(outcome.output, HasSubstr("attention against the reference, worst differences"));
+  EXPECT_THAT(outcome.output, HasSubstr("\n  layers.5.attention  "));
 }
 
 TEST_F(CommandLine, AConfigurationMistakeExitsWithTwoAndNamesLineAndKey) {
@@ -137,16 +154,14 @@ TEST_F(CommandLine, ATokenizerIsTrainedUsedForTrainingAndForGenerating) {
 }
 
 TEST_F(CommandLine, ConfigPrintsWhereEachValueCameFrom) {
-  const Outcome outcome =
-      coeus("config " COEUS_SOURCE_DIR "/configs/llama3/debug_model.toml --training.steps=7");
+  const Outcome outcome = coeus("config configs/llama3/debug_model.toml --training.steps=7");
   EXPECT_EQ(outcome.exit_code, 0);
   EXPECT_THAT(outcome.output, HasSubstr("debug_model.toml:"));
   EXPECT_THAT(outcome.output, HasSubstr("--training.steps"));
 }
 
 TEST_F(CommandLine, ConfigPrintsWhatTheLargestModelCosts) {
-  const Outcome outcome =
-      coeus("config " COEUS_SOURCE_DIR "/configs/llama3/405b.toml --model-summary");
+  const Outcome outcome = coeus("config configs/llama3/405b.toml --model-summary");
   EXPECT_EQ(outcome.exit_code, 0);
   EXPECT_THAT(outcome.output, HasSubstr("405,853,388,800"));
   EXPECT_THAT(outcome.output, HasSubstr("optimizer"));

@@ -1,10 +1,5 @@
 #include "run_folder_fixture.h"
 
-#include <unistd.h>
-
-#include <cstdlib>
-
-#include "coeus/base/error.h"
 #include "coeus/base/floating_point.h"
 #include "coeus/train/job_config.h"
 #include "coeus/train/trainer.h"
@@ -13,14 +8,6 @@ namespace coeus {
 
 RunTest::RunTest() {
   flush_denormals_to_zero();  // as main does
-  std::string pattern = (std::filesystem::temp_directory_path() / "coeus_run_XXXXXX").string();
-  COEUS_ASSERT(mkdtemp(pattern.data()) != nullptr);
-  folder_ = pattern;
-}
-
-RunTest::~RunTest() {
-  std::error_code ignored;
-  std::filesystem::remove_all(folder_, ignored);
 }
 
 std::filesystem::path RunTest::train(const std::string& name, std::vector<std::string> flags) {

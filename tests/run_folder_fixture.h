@@ -6,18 +6,20 @@
 #include <string>
 #include <vector>
 
+#include "coeus/base/temporary_folder.h"
+
 namespace coeus {
 
 /// A test with a folder of its own, removed afterwards.
 class RunTest : public testing::Test {
  protected:
   RunTest();
-  ~RunTest() override;
 
   /// Trains with the given flags into `folder` / name, and returns that folder. Logging every step.
   std::filesystem::path train(const std::string& name, std::vector<std::string> flags);
 
-  std::filesystem::path folder_;
+  const TemporaryFolder temporary_;
+  const std::filesystem::path folder_ = temporary_.path();
 };
 
 }  // namespace coeus

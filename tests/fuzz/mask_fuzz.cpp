@@ -1,10 +1,8 @@
 // libFuzzer over the mask parser and lowering: the first eight bytes choose a layout, the rest is
 // an expression. Whatever parses must print and parse to itself and lower to what its elements say;
 // whatever does not must be refused with ConfigError.
-//   clang++ -std=c++20 -O1 -g -fsanitize=fuzzer,address,undefined -Isrc
-//     tests/fuzz/mask_fuzz.cpp <the sources of src/coeus/mask and base/nearest_name.cpp> -lfmt
-//     -lpng
-//   ./a.out -dict=tests/fuzz/mask.dict -max_len=200 -max_total_time=300
+//   cmake --preset fuzz && cmake --build --preset fuzz
+//   build-fuzz/tests/fuzz/mask_fuzz -dict=tests/fuzz/mask.dict -max_len=200 -max_total_time=300
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>

@@ -2,6 +2,7 @@
 # Checks the sources beside building and testing them; .ci/run runs all four.
 #
 #   tools/check.sh [format] [folders] [text] [tidy]     all of them when none is named
+#   tools/check.sh fuzz                                 fuzzes masks for COEUS_FUZZ_SECONDS (60)
 #
 # `tidy` needs a configured build folder (tools/build.sh), for its compile_commands.json.
 source "$(dirname "${BASH_SOURCE[0]}")/steps.sh"
@@ -47,11 +48,23 @@ check_tidy() {
   rm -f "$log"
 }
 
+check_fuzz() {
+  step "Fuzzing the mask parser and lowering (libFuzzer)"
+  cmake --preset fuzz -DCOEUS_TORCH_ROOT="$COEUS_TORCH_ROOT" &&
+    cmake --build --preset fuzz ||
+    fail "building the fuzzer" "It needs Debian's clang-16 and libclang-rt-16-dev."
+  mkdir -p build-fuzz/corpus
+  # New inputs and a failing one land in the build folder.
+  build-fuzz/tests/fuzz/mask_fuzz build-fuzz/corpus -dict=tests/fuzz/mask.dict -max_len=200 \
+    -artifact_prefix=build-fuzz/ -print_final_stats=1 -max_total_time="${COEUS_FUZZ_SECONDS:-60}" ||
+    fail "an input breaks masks" "The file it wrote runs it again: build-fuzz/tests/fuzz/mask_fuzz FILE"
+}
+
 [[ $# -gt 0 ]] || set -- format folders text tidy
 for check in "$@"; do
   case $check in
-    format | folders | text | tidy) ;;
-    *) fail "there is no check called $check" "There are: format folders text tidy" ;;
+    format | folders | text | tidy | fuzz) ;;
+    *) fail "there is no check called $check" "There are: format folders text tidy fuzz" ;;
   esac
   SECONDS=0
   "check_$check"

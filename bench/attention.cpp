@@ -26,8 +26,7 @@ SequenceLayout documents(int64_t tokens, int64_t mean) {
   std::mt19937 generator(1);
   std::exponential_distribution<double> draw(mean == 0 ? 1.0 : 1.0 / static_cast<double>(mean));
   for (int64_t left = tokens; left > 0; left -= lengths.back())
-    lengths.push_back(
-        mean == 0 ? left : std::min(left, 1 + static_cast<int64_t>(draw(generator))));
+    lengths.push_back(mean == 0 ? left : std::min(left, 1 + static_cast<int64_t>(draw(generator))));
   return SequenceLayout::from_document_lengths(lengths);
 }
 

@@ -6,8 +6,9 @@ namespace coeus {
 
 namespace {
 
-/// How fast an engine is. One core; `gflops` counts two operations a multiplied pair, over the
-/// pairs that the engine visits, forward and backward together.
+/// How fast an engine is, as bench/attention measured it (docs/benchmarks.md). One core; `gflops`
+/// counts two operations a multiplied pair, over the pairs that the engine visits, forward and
+/// backward together.
 struct EngineRate {
   double gflops_float32;
   double gflops_bfloat16;
@@ -30,8 +31,13 @@ struct EngineRate {
 };
 
 constexpr EngineRate kReferenceRate = {15, 15, 8, 0};
-constexpr EngineRate kSdpaRate = {75, 150, 30, 100'000};
-constexpr EngineRate kBlockSparseRate = {75, 150, 30, 1'000};
+constexpr EngineRate kSdpaRate = {76, 102, 30, 1'000'000};
+constexpr EngineRate kBlockSparseRate = {99, 171, 40, 1'000};
+/// Nanoseconds that block_sparse takes to bring a value of q, k or v and its gradient into its own
+/// order and back.
+constexpr double kPackedValueNanoseconds = 5.5;
+/// Queries that block_sparse computes side by side: fewer cost as much.
+constexpr int64_t kQueriesAtOnce = 16;
 /// A partial tile against a full one: part of it is skipped, the rest masked.
 constexpr double kPartialTileShare = 1.0;
 /// Queries that LibTorch's flash attention takes at once: below the diagonal it wastes half.
@@ -74,12 +80,18 @@ double block_sparse_nanoseconds(const AttentionWork& work, const BlockMask& mask
   const double visited =
       static_cast<double>(tiles.full) + kPartialTileShare * static_cast<double>(tiles.partial);
   // A row shorter than a tile does not pay for a whole one.
-  const auto tile = static_cast<double>(std::min(mask.tile_q(), mask.query_length()) *
-                                        std::min(mask.tile_k(), mask.key_length()));
+  const int64_t columns =
+      (std::min(mask.tile_q(), mask.query_length()) + kQueriesAtOnce - 1) / kQueriesAtOnce;
+  const auto tile =
+      static_cast<double>(columns * kQueriesAtOnce * std::min(mask.tile_k(), mask.key_length()));
+  const auto values =
+      static_cast<double>(mask.batch_size() * (work.head_dim + work.value_dim) *
+                          (mask.query_length() * work.heads + mask.key_length() * work.kv_heads));
   const double units = static_cast<double>((tiles.full + tiles.partial) * work.heads) /
                        static_cast<double>(work.threads);
   return product_nanoseconds(work, visited * tile, kBlockSparseRate) +
-         units * kBlockSparseRate.unit_nanoseconds;
+         units * kBlockSparseRate.unit_nanoseconds +
+         values * kPackedValueNanoseconds / static_cast<double>(work.threads);
 }
 
 std::optional<double> sdpa_nanoseconds(const AttentionWork& work, const BlockMask& mask) {

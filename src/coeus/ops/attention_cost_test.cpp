@@ -23,7 +23,8 @@ TEST(AttentionCost, OfBlockSparseFollowsTheTilesVisited) {
   const double full = block_sparse_nanoseconds(kWork, lowered("full", {4096}));
   EXPECT_NEAR(block_sparse_nanoseconds(kWork, lowered("causal", {4096})) / full, 0.5, 0.05);
   EXPECT_LT(block_sparse_nanoseconds(kWork, lowered("sliding_window(128)", {4096})) / full, 0.1);
-  EXPECT_EQ(block_sparse_nanoseconds(kWork, lowered("~full", {4096})), 0);
+  // Where nothing is visible, tensors are still brought into order and back.
+  EXPECT_LT(block_sparse_nanoseconds(kWork, lowered("~full", {4096})) / full, 0.05);
 }
 
 TEST(AttentionCost, OfSdpaFollowsTheRunsAndTheirNumber) {
@@ -70,9 +71,9 @@ TEST(AttentionCost, GrowsWithRowsHeadsAndWidthAndFallsWithThreads) {
     EXPECT_GT(rows[i], base[i]) << i;
     EXPECT_LT(threads[i], base[i]) << i;
   }
-  // Only sdpa has to copy keys and values for the heads that share them.
+  // Heads that share keys spare block_sparse packing them; sdpa has to copy them instead.
   EXPECT_EQ(shared[0], base[0]);
-  EXPECT_EQ(shared[1], base[1]);
+  EXPECT_LT(shared[1], base[1]);
   EXPECT_GT(shared[2], base[2]);
 }
 

@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include "coeus/base/error.h"
+#include "coeus/nn/init.h"
 #include "coeus/ops/rope.h"
 
 namespace coeus::nn {
@@ -35,6 +36,13 @@ at::Tensor AttentionImpl::forward(const at::Tensor& x, const at::Tensor& rope_ta
   at::Tensor v = heads(wv);
   if (cache != nullptr) cache->extend(this, {&k, &v});
   return wo(inner_attention_(q, k, v, mask).flatten(-2));
+}
+
+void AttentionImpl::init_weights(uint64_t seed, const std::string& name, double out_std) {
+  init_truncated_normal(wq->weight, seed, name + ".wq.weight", 0.02);
+  init_truncated_normal(wk->weight, seed, name + ".wk.weight", 0.02);
+  init_truncated_normal(wv->weight, seed, name + ".wv.weight", 0.02);
+  init_truncated_normal(wo->weight, seed, name + ".wo.weight", out_std);
 }
 
 }  // namespace coeus::nn

@@ -3,6 +3,8 @@
 #include <torch/nn/module.h>
 #include <torch/nn/pimpl.h>
 
+#include <string>
+
 #include "coeus/mask/block_mask.h"
 #include "coeus/nn/inner_attention.h"
 #include "coeus/nn/key_value_cache.h"
@@ -31,6 +33,9 @@ class AttentionImpl : public torch::nn::Module {
   /// far, these included. Returns [batch, seq, dim].
   at::Tensor forward(const at::Tensor& x, const at::Tensor& rope_table, const at::Tensor& positions,
                      const BlockMask& mask, KeyValueCache* cache = nullptr);
+  /// TorchTitan's truncated normals: standard deviation 0.02, `out_std` for wo. `name` is the
+  /// layer's in the model.
+  void init_weights(uint64_t seed, const std::string& name, double out_std);
 
   Linear wq{nullptr};
   Linear wk{nullptr};

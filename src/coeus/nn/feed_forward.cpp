@@ -2,6 +2,7 @@
 
 #include <torch/torch.h>
 
+#include "coeus/nn/init.h"
 #include "coeus/ops/swiglu.h"
 
 namespace coeus::nn {
@@ -14,5 +15,11 @@ FeedForwardImpl::FeedForwardImpl(int64_t dim, int64_t hidden_dim,
 }
 
 at::Tensor FeedForwardImpl::forward(const at::Tensor& x) { return w2(swiglu(w1(x), w3(x))); }
+
+void FeedForwardImpl::init_weights(uint64_t seed, const std::string& name, double out_std) {
+  init_truncated_normal(w1->weight, seed, name + ".w1.weight", 0.02);
+  init_truncated_normal(w2->weight, seed, name + ".w2.weight", out_std);
+  init_truncated_normal(w3->weight, seed, name + ".w3.weight", out_std);
+}
 
 }  // namespace coeus::nn

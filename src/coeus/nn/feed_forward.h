@@ -3,6 +3,8 @@
 #include <torch/nn/module.h>
 #include <torch/nn/pimpl.h>
 
+#include <string>
+
 #include "coeus/nn/linear.h"
 
 namespace coeus::nn {
@@ -13,6 +15,9 @@ class FeedForwardImpl : public torch::nn::Module {
   FeedForwardImpl(int64_t dim, int64_t hidden_dim, const at::TensorOptions& options);
   /// x: [..., dim], returned in the same shape.
   at::Tensor forward(const at::Tensor& x);
+  /// TorchTitan's truncated normals: standard deviation 0.02 for w1, `out_std` for w2 and w3.
+  /// `name` is the layer's in the model.
+  void init_weights(uint64_t seed, const std::string& name, double out_std);
 
   Linear w1{nullptr};
   Linear w2{nullptr};

@@ -61,22 +61,13 @@ at::Tensor TransformerBlock::forward(const at::Tensor& x, const nn::OrderedInput
 }
 
 void TransformerBlock::init_weights(uint64_t seed, const std::string& prefix) {
-  const auto draw = [&](nn::Linear& linear, const std::string& name, double std) {
-    nn::init_truncated_normal(linear->weight, seed, prefix + "." + name + ".weight", std);
-  };
   nn::init_ones(attention_norm_->weight);
   nn::init_ones(ffn_norm_->weight);
-  draw(attention_->wq, "attention.wq", 0.02);
-  draw(attention_->wk, "attention.wk", 0.02);
-  draw(attention_->wv, "attention.wv", 0.02);
-  draw(attention_->wo, "attention.wo", init_std_);
-  if (moe_) {
+  attention_->init_weights(seed, prefix + ".attention", init_std_);
+  if (moe_)
     moe_->init_weights(seed, prefix + ".moe", init_std_);
-    return;
-  }
-  draw(feed_forward_->w1, "feed_forward.w1", 0.02);
-  draw(feed_forward_->w2, "feed_forward.w2", init_std_);
-  draw(feed_forward_->w3, "feed_forward.w3", init_std_);
+  else
+    feed_forward_->init_weights(seed, prefix + ".feed_forward", init_std_);
 }
 
 Transformer::Transformer(const Sizes& sizes, AttentionEngine engine,

@@ -44,17 +44,10 @@ void TransformerBlock::init_weights(uint64_t seed, const std::string& prefix) {
   nn::init_ones(attention_norm_->weight);
   nn::init_ones(ffn_norm_->weight);
   attention_->init_weights(seed, prefix + ".attention", init_std_);
-  if (!moe_.is_empty()) {
+  if (moe_.is_empty())
+    feed_forward_->init_weights(seed, prefix + ".feed_forward", init_std_);
+  else
     moe_->init_weights(seed, prefix + ".moe", init_std_);
-    return;
-  }
-  const auto draw = [&](nn::Linear& linear, const std::string& name, double std) {
-    nn::init_truncated_normal(linear->weight, seed, prefix + ".feed_forward." + name + ".weight",
-                              std);
-  };
-  draw(feed_forward_->w1, "w1", 0.02);
-  draw(feed_forward_->w2, "w2", init_std_);
-  draw(feed_forward_->w3, "w3", init_std_);
 }
 
 Transformer::Transformer(const Sizes& sizes, AttentionEngine engine,

@@ -87,12 +87,7 @@ void MoEImpl::init_weights(uint64_t seed, const std::string& name, double std) {
   init_truncated_normal(experts->w2, seed, name + ".experts.w2", std);
   init_truncated_normal(experts->w3, seed, name + ".experts.w3", std);
   init_truncated_normal(router->gate->weight, seed, name + ".router.gate.weight", std);
-  if (shared_experts) {
-    const std::string shared = name + ".shared_experts.";
-    init_truncated_normal(shared_experts->w1->weight, seed, shared + "w1.weight", 0.02);
-    init_truncated_normal(shared_experts->w2->weight, seed, shared + "w2.weight", std);
-    init_truncated_normal(shared_experts->w3->weight, seed, shared + "w3.weight", std);
-  }
+  if (shared_experts) shared_experts->init_weights(seed, name + ".shared_experts", std);
   if (expert_bias.defined()) expert_bias.zero_();
 }
 

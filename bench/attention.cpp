@@ -5,7 +5,9 @@
 //
 //   attention --benchmark_filter=causal        --benchmark_counters_tabular=true
 #include <benchmark/benchmark.h>
-#include <torch/torch.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <cmath>
 #include <random>

@@ -1,7 +1,7 @@
 // The operators beside the same in LibTorch's own: forward and backward, float32, at the sizes of
 // llama3 debugmodel with 1,024 tokens.
 #include <benchmark/benchmark.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "coeus/mask/lower.h"
 #include "coeus/ops/attention.h"

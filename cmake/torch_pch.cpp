@@ -1,1 +1,1 @@
-// The translation unit that holds the precompiled header of torch/torch.h (see folders.cmake).
+// The translation unit that holds the precompiled header of LibTorch (see folders.cmake).

@@ -1,6 +1,6 @@
 #include "parity/seed_weights.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cmath>
 #include <fstream>

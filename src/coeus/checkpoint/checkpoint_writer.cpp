@@ -1,6 +1,6 @@
 #include "coeus/checkpoint/checkpoint_writer.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <set>
 #include <unordered_map>

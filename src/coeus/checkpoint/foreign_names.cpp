@@ -1,6 +1,6 @@
 #include "coeus/checkpoint/foreign_names.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <algorithm>
 #include <set>

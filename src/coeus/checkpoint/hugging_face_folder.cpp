@@ -1,6 +1,6 @@
 #include "coeus/checkpoint/hugging_face_folder.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <algorithm>
 

@@ -1,6 +1,6 @@
 #include "coeus/checkpoint/safetensors_folder.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <nlohmann/json.hpp>
 

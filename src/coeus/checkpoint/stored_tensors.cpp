@@ -1,6 +1,6 @@
 #include "coeus/checkpoint/stored_tensors.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "coeus/checkpoint/tensor_bytes.h"
 

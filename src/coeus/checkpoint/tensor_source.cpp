@@ -1,6 +1,6 @@
 #include "coeus/checkpoint/tensor_source.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <algorithm>
 #include <map>

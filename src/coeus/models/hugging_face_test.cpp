@@ -1,7 +1,8 @@
 #include "coeus/models/hugging_face.h"
 
 #include <gmock/gmock.h>
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <functional>
 #include <numeric>

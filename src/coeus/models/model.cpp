@@ -1,6 +1,6 @@
 #include "coeus/models/model.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "coeus/base/error.h"
 #include "coeus/ops/cross_entropy.h"

@@ -1,6 +1,6 @@
 // A document's logits do not depend on what it is packed with.
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "coeus/models/registry.h"
 

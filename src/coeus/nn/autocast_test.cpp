@@ -1,7 +1,7 @@
 #include "coeus/nn/autocast.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace coeus::nn {
 namespace {

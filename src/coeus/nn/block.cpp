@@ -1,6 +1,6 @@
 #include "coeus/nn/block.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "coeus/nn/recompute.h"
 

@@ -1,6 +1,6 @@
 #include "coeus/nn/embedding.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "coeus/base/error.h"
 

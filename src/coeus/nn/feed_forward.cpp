@@ -1,6 +1,6 @@
 #include "coeus/nn/feed_forward.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "coeus/nn/init.h"
 #include "coeus/ops/swiglu.h"

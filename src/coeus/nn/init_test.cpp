@@ -1,7 +1,8 @@
 #include "coeus/nn/init.h"
 
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace coeus::nn {
 namespace {

@@ -1,6 +1,6 @@
 #include "coeus/nn/inner_attention.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <utility>
 

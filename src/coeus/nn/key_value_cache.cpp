@@ -1,6 +1,6 @@
 #include "coeus/nn/key_value_cache.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <algorithm>
 

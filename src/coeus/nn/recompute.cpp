@@ -1,6 +1,8 @@
 #include "coeus/nn/recompute.h"
 
-#include <torch/torch.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/types.h>
 
 #include <optional>
 

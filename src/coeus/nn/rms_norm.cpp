@@ -1,6 +1,6 @@
 #include "coeus/nn/rms_norm.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "coeus/ops/rms_norm.h"
 

@@ -1,6 +1,6 @@
 #include "coeus/nn/rope.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <numbers>
 

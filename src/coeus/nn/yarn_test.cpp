@@ -1,7 +1,7 @@
 #include "coeus/nn/yarn.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cmath>
 

@@ -1,6 +1,8 @@
 // Block-sparse flash attention on the CPU: shares the kernels' work out to the threads.
+#include <ATen/Parallel.h>
 #include <torch/custom_class.h>
-#include <torch/torch.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/types.h>
 
 #include <algorithm>
 #include <atomic>

@@ -1,6 +1,8 @@
 // The edges of the block-sparse kernels: sizes that fit no tile, block, chunk or vector.
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include "coeus/mask/lower.h"
 #include "coeus/mask/mask.h"

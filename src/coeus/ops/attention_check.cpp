@@ -1,4 +1,6 @@
-#include <torch/torch.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/types.h>
 
 #include "coeus/ops/attention_report.h"
 

@@ -2,7 +2,9 @@
 // of FlexAttention's tests: the mean error may be 1.1 times that of the dense computation in the
 // same low precision, 10 times in float32. COEUS_ATTENTION_GRID=full runs the whole grid.
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <array>
 #include <cmath>

@@ -1,6 +1,7 @@
 // LibTorch's flash attention knows dense causal and full attention. A packed row under documents
 // and causal is a list of such pieces, one call each.
-#include <torch/torch.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/types.h>
 
 #include <vector>
 

@@ -1,6 +1,8 @@
 #include "coeus/ops/cross_entropy.h"
 
-#include <torch/torch.h>
+#include <ATen/Parallel.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/types.h>
 
 #include <algorithm>
 #include <numeric>

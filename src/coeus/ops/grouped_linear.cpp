@@ -1,7 +1,8 @@
 #include "coeus/ops/grouped_linear.h"
 
 #include <ATen/autocast_mode.h>
-#include <torch/torch.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/types.h>
 
 #include "coeus/base/error.h"
 #include "coeus/ops/linear.h"

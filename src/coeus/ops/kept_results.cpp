@@ -1,6 +1,6 @@
 #include "coeus/ops/kept_results.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "coeus/base/error.h"
 

@@ -1,7 +1,8 @@
 #include "coeus/ops/kept_results.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include "coeus/ops/linear.h"
 

@@ -1,6 +1,8 @@
 #include "coeus/ops/rms_norm.h"
 
-#include <torch/torch.h>
+#include <ATen/Parallel.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/types.h>
 
 #include "coeus/base/error.h"
 #include "coeus/ops/cpu_dispatch.h"

@@ -1,6 +1,6 @@
 #include "coeus/optim/gradient_norm.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace coeus {
 

@@ -1,6 +1,6 @@
 #include "coeus/parallel/activation_checkpoint.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <algorithm>
 #include <charconv>

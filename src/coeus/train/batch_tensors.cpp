@@ -1,6 +1,6 @@
 #include "coeus/train/batch_tensors.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace coeus {
 

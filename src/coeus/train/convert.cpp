@@ -1,6 +1,6 @@
 #include "coeus/train/convert.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "coeus/base/log.h"
 #include "coeus/checkpoint/hugging_face_folder.h"

@@ -1,7 +1,7 @@
 #include "coeus/train/convert.h"
 
 #include <gmock/gmock.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <fstream>
 

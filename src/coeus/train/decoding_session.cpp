@@ -1,6 +1,6 @@
 #include "coeus/train/decoding_session.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <memory>
 #include <numeric>

@@ -1,6 +1,6 @@
 #include "coeus/train/generate.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <algorithm>
 #include <cmath>

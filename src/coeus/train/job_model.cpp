@@ -1,6 +1,6 @@
 #include "coeus/train/job_model.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "coeus/models/hugging_face.h"
 #include "coeus/models/registry.h"

@@ -1,6 +1,6 @@
 #include "coeus/train/memory_estimate.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "coeus/base/error.h"
 #include "coeus/ops/attention.h"

@@ -1,6 +1,6 @@
 #include "coeus/train/model_summary.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "coeus/train/job_model.h"
 #include "coeus/train/memory_estimate.h"

@@ -1,6 +1,6 @@
 #include "coeus/train/non_finite.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cmath>
 #include <utility>

@@ -1,6 +1,6 @@
 #include "coeus/train/validation.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "coeus/base/error.h"
 #include "coeus/nn/autocast.h"

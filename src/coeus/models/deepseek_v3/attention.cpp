@@ -1,6 +1,6 @@
 #include "coeus/models/deepseek_v3/attention.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "coeus/nn/init.h"
 #include "coeus/ops/rope.h"

@@ -1,7 +1,8 @@
 #include "coeus/models/deepseek_v3/attention.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include "coeus/mask/lower.h"
 #include "coeus/nn/rope.h"

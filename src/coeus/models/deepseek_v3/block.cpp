@@ -1,6 +1,6 @@
 #include "coeus/models/deepseek_v3/block.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cmath>
 

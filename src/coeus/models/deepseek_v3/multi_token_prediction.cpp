@@ -1,6 +1,6 @@
 #include "coeus/models/deepseek_v3/multi_token_prediction.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "coeus/base/error.h"
 #include "coeus/nn/init.h"

@@ -1,7 +1,7 @@
 #include "coeus/models/deepseek_v3/multi_token_prediction.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "coeus/base/error.h"
 #include "coeus/models/deepseek_v3/model.h"

@@ -1,6 +1,7 @@
 #include "coeus/models/llama4/model.h"
 
-#include <torch/torch.h>
+#include <torch/nn/modules/container/modulelist.h>
+#include <torch/types.h>
 
 #include <cmath>
 

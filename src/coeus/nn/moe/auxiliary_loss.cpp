@@ -1,6 +1,7 @@
 #include "coeus/nn/moe/auxiliary_loss.h"
 
-#include <torch/torch.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/types.h>
 
 namespace coeus::nn {
 

@@ -1,6 +1,6 @@
 #include "coeus/nn/moe/experts.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "coeus/base/error.h"
 #include "coeus/ops/grouped_linear.h"

@@ -1,6 +1,6 @@
 #include "coeus/nn/moe/load_balance.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <algorithm>
 

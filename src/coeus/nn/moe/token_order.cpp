@@ -1,6 +1,7 @@
 #include "coeus/nn/moe/token_order.h"
 
-#include <torch/torch.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/types.h>
 
 #include <limits>
 

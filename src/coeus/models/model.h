@@ -74,8 +74,9 @@ class Model : public torch::nn::Module {
   virtual int64_t vocab_size() const = 0;
 
   /// Floating-point operations of training on one token (forward and backward) in rows of seq_len,
-  /// as TorchTitan counts them: 6 for each parameter but the embedding's, and 12 * layers * heads *
-  /// head_dim * seq_len for attention, causal or not.
+  /// as TorchTitan counts them: 6 for each parameter that multiplies (not an embedding looked up,
+  /// and of experts those that a token sees), and 6 * layers * heads * (key_dim + value_dim) *
+  /// seq_len for attention, causal or not.
   virtual double flops_per_token(int64_t seq_len) const = 0;
 
   /// Bytes that forward keeps for backward for each token of a row of seq_len (an estimate, in

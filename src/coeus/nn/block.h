@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "coeus/mask/block_mask.h"
@@ -28,6 +29,10 @@ class Block : public torch::nn::Module {
  public:
   /// The layer's own computation.
   virtual at::Tensor forward(const at::Tensor& h, const OrderedInputs& inputs) = 0;
+
+  /// Draws every parameter anew, as a function of seed and name alone. `prefix` is the block's name
+  /// in its model ("layers.0").
+  virtual void init_weights(uint64_t seed, const std::string& prefix) = 0;
 
   /// `forward`, kept or recomputed in backward as set; with a cache, there is no backward.
   at::Tensor run(const at::Tensor& h, const OrderedInputs& inputs);

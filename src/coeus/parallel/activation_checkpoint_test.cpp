@@ -10,6 +10,7 @@ namespace {
 
 struct PlainBlock : nn::Block {
   at::Tensor forward(const at::Tensor& h, const nn::OrderedInputs&) override { return h; }
+  void init_weights(uint64_t, const std::string&) override {}
 };
 
 std::vector<bool> recomputed(const ActivationCheckpointConfig& config) {

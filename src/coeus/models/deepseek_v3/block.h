@@ -68,8 +68,7 @@ class TransformerBlock : public nn::Block {
   TransformerBlock(int64_t layer_id, const Sizes& sizes, AttentionEngine engine,
                    const at::TensorOptions& options);
   at::Tensor forward(const at::Tensor& h, const nn::OrderedInputs& inputs) override;
-  /// `prefix` is the block's name in the model ("layers.0").
-  void init_weights(uint64_t seed, const std::string& prefix);
+  void init_weights(uint64_t seed, const std::string& prefix) override;
 
  private:
   double init_std_;

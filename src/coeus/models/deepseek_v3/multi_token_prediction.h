@@ -25,8 +25,7 @@ class PredictionLayer : public TransformerBlock {
                   const at::TensorOptions& options);
   /// h: [batch, seq, 2 * dim], the embedding and the hidden state. Returns [batch, seq, dim].
   at::Tensor forward(const at::Tensor& h, const nn::OrderedInputs& inputs) override;
-  /// `prefix` is the layer's name in the model ("mtp_layers.0"), TorchTitan's.
-  void init_weights(uint64_t seed, const std::string& prefix);
+  void init_weights(uint64_t seed, const std::string& prefix) override;
 
  private:
   nn::RMSNorm enorm_{nullptr};

@@ -1,11 +1,7 @@
 // Which tokens Llama 3's layers let see each other.
 #pragma once
 
-#include <span>
-
-#include "coeus/mask/block_mask.h"
 #include "coeus/mask/mask.h"
-#include "coeus/mask/sequence_layout.h"
 
 namespace coeus::llama3 {
 
@@ -14,8 +10,5 @@ inline constexpr const char* kMaskName = "attention";
 
 /// The mask of the flavours `…_flex_attn`: causal within each packed document.
 Mask block_causal();
-
-/// The model's only mask, lowered for the rows of a batch.
-AttentionMasks get_attention_masks(const Mask& mask, std::span<const SequenceLayout> rows);
 
 }  // namespace coeus::llama3

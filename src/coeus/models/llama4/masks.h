@@ -2,12 +2,9 @@
 #pragma once
 
 #include <map>
-#include <span>
 #include <string>
 
-#include "coeus/mask/block_mask.h"
 #include "coeus/mask/mask.h"
-#include "coeus/mask/sequence_layout.h"
 
 namespace coeus::llama4 {
 
@@ -26,8 +23,5 @@ Masks causal_masks();
 /// iRoPE: layers with rotary positions see earlier tokens of their document in their own block of
 /// `fixed_attn_block_size` places, those without all earlier tokens of their document.
 Masks irope_masks(int64_t fixed_attn_block_size);
-
-/// Those masks, lowered for the rows of a batch.
-AttentionMasks get_attention_masks(const Masks& masks, std::span<const SequenceLayout> rows);
 
 }  // namespace coeus::llama4

@@ -5,9 +5,8 @@
 #include <optional>
 
 #include "coeus/mask/mask.h"
-#include "coeus/models/model.h"
+#include "coeus/models/decoder.h"
 #include "coeus/models/qwen3/attention.h"
-#include "coeus/nn/embedding.h"
 #include "coeus/nn/feed_forward.h"
 #include "coeus/nn/moe/moe.h"
 
@@ -45,8 +44,7 @@ class TransformerBlock : public nn::Block {
   TransformerBlock(int64_t layer_id, const Sizes& sizes, AttentionEngine engine,
                    const at::TensorOptions& options);
   at::Tensor forward(const at::Tensor& h, const nn::OrderedInputs& inputs) override;
-  /// `prefix` is the block's name in the model ("layers.0").
-  void init_weights(uint64_t seed, const std::string& prefix);
+  void init_weights(uint64_t seed, const std::string& prefix) override;
 
  private:
   double init_std_;
@@ -57,36 +55,18 @@ class TransformerBlock : public nn::Block {
   nn::RMSNorm ffn_norm_{nullptr};
 };
 
-/// Embedding, blocks, norm and output.
-class Transformer : public Model {
+class Transformer : public Decoder {
  public:
   Transformer(const Sizes& sizes, AttentionEngine engine, const at::TensorOptions& options);
 
-  at::Tensor forward(const at::Tensor& tokens, const at::Tensor& positions,
-                     const AttentionMasks& masks) override;
-  at::Tensor forward_cached(const at::Tensor& tokens, const at::Tensor& positions,
-                            const AttentionMasks& masks, nn::KeyValueCache& cache) override;
-  AttentionMasks get_attention_masks(std::span<const SequenceLayout> rows) const override;
-  std::vector<OrderSensitiveBuffer> get_order_sensitive_buffers(int64_t batch_size,
-                                                                int64_t seq_len) const override;
-  void init_weights(uint64_t seed) override;
-  std::vector<nn::Block*> blocks() override;
-  int64_t vocab_size() const override { return sizes_.vocab_size; }
-  double flops_per_token(int64_t seq_len) const override;
-  ActivationBytes activation_bytes_per_token(int64_t element_size) const override;
   AttentionShape attention_shape() const override {
     return {sizes_.n_heads, sizes_.head_dim, sizes_.head_dim};
   }
 
  private:
-  at::Tensor logits(const at::Tensor& tokens, const nn::OrderedInputs& inputs);
+  double block_bytes_per_token(double element_size) const override;
 
   Sizes sizes_;
-  at::Tensor rope_table_;
-  nn::Embedding tok_embeddings_{nullptr};
-  std::vector<std::shared_ptr<TransformerBlock>> layers_;
-  nn::RMSNorm norm_{nullptr};
-  nn::Linear output_{nullptr};  ///< null with tied weights
 };
 
 }  // namespace coeus::qwen3

@@ -54,7 +54,7 @@ at::Tensor Decoder::run_blocks(at::Tensor h, const nn::OrderedInputs& inputs) {
 at::Tensor Decoder::logits(const at::Tensor& h) { return output(norm_(h)); }
 
 at::Tensor Decoder::output(const at::Tensor& normed) {
-  return output_ ? output_(normed) : linear(normed, tok_embeddings_->weight);
+  return output_ ? output_(normed) : coeus::linear(normed, tok_embeddings_->weight);
 }
 
 AttentionMasks Decoder::get_attention_masks(std::span<const SequenceLayout> rows) const {

@@ -5,8 +5,9 @@ add_library(coeus_options INTERFACE)
 target_compile_options(coeus_options INTERFACE -fPIC)
 target_include_directories(coeus_options INTERFACE ${CMAKE_SOURCE_DIR}/src)
 target_compile_options(coeus_options INTERFACE -Wall -Wextra -Wno-missing-field-initializers
-  # g++ 12 reports overlaps in std::string concatenation that cannot happen (GCC bug 105651).
-  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)
+  # g++ 12 reports overlaps and overruns in std::string concatenation that cannot happen (GCC bugs
+  # 105651 and 105329).
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict> $<$<CXX_COMPILER_ID:GNU>:-Wno-array-bounds>)
 if(COEUS_WERROR)
   target_compile_options(coeus_options INTERFACE -Werror)
 endif()

@@ -1,12 +1,14 @@
 // Block-sparse flash attention on the CPU: shares the kernels' work out to the threads.
 #include <ATen/Parallel.h>
-#include <torch/custom_class.h>
 #include <torch/csrc/autograd/custom_function.h>
+#include <torch/custom_class.h>
 #include <torch/types.h>
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <numeric>
+#include <optional>
 #include <vector>
 
 #include "coeus/base/error.h"
@@ -22,14 +24,21 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-/// Calls f(i, scratch) for i in [0, items), each on whichever thread is free next, which has
-/// `scratch_bytes` of memory of its own: f(i) must not depend on what ran before it.
+/// A thread's own memory: so many bytes, of which the first `zeros` are 0.
+struct Scratch {
+  int64_t bytes = 0;
+  int64_t zeros = 0;
+};
+
+/// Calls f(i, memory) for i in [0, items), each on whichever thread is free next, with the memory
+/// of that thread: what f(i) gives must not depend on what ran before it.
 template <class F>
-void for_each_item(int64_t items, int64_t scratch_bytes, const F& f) {
+void for_each_item(int64_t items, Scratch wanted, const F& f) {
   std::atomic<int64_t> next{0};
   const int64_t threads = std::min<int64_t>(at::get_num_threads(), items);
   at::parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
-    const at::Tensor scratch = at::empty({scratch_bytes}, at::TensorOptions().dtype(at::kByte));
+    const at::Tensor scratch = at::empty({wanted.bytes}, at::TensorOptions().dtype(at::kByte));
+    std::memset(kernel_output<std::byte>(scratch), 0, static_cast<size_t>(wanted.zeros));
     for (int64_t thread = begin; thread < end; ++thread)
       for (int64_t i = next++; i < items; i = next++) f(i, kernel_output<std::byte>(scratch));
   });
@@ -41,6 +50,14 @@ int64_t tiles_listed(const TileLists& lists, int64_t tile) {
   for (int64_t j = lists.full_offsets[tile]; j < lists.full_offsets[tile + 1]; ++j)
     tiles += lists.full_ranges[2 * j + 1] - lists.full_ranges[2 * j];
   return tiles;
+}
+
+/// The visits that tiles of queries pay to tiles of keys.
+int64_t visits_of(const BlockMaskRow& row) {
+  int64_t visits = 0;
+  for (int64_t tile = 0; tile < row.query_tiles(); ++tile)
+    visits += tiles_listed(row.by_query, tile);
+  return visits;
 }
 
 /// The tiles of queries of a row, the costliest first, so that none is left to wait for at the end.
@@ -108,7 +125,7 @@ class PackedHeads {
       : heads_(x.size(2)),
         bytes_((cpu_attention_kernels<T>().packed_bytes(x.size(1), x.size(3)) + 63) / 64 * 64),
         memory_(at::empty({x.size(0) * heads_ * bytes_}, at::TensorOptions().dtype(at::kByte))) {
-    for_each_item(x.size(0) * heads_, 0, [&](int64_t i, std::byte* /*scratch*/) {
+    for_each_item(x.size(0) * heads_, {}, [&](int64_t i, std::byte* /*scratch*/) {
       cpu_attention_kernels<T>().pack(head_of<T>(x, i / heads_, i % heads_), x.size(1), x.size(3),
                                       kernel_output<std::byte>(memory_) + i * bytes_);
     });
@@ -123,6 +140,27 @@ class PackedHeads {
   at::Tensor memory_;
 };
 
+/// Whether each tile of keys is visited so often that packing it anew for a visit would cost more
+/// than going through memory once more: a tile's product costs about ten times its packing.
+bool worth_packing_ahead(const BlockMask& mask, int64_t group) {
+  constexpr int64_t kVisitsThatPay = 8;
+  int64_t visits = 0, tiles = 0;
+  for (int64_t row = 0; row < mask.batch_size(); ++row) {
+    visits += visits_of(mask.row(row)) * group;
+    tiles += mask.row(row).key_tiles();
+  }
+  return visits > kVisitsThatPay * tiles;
+}
+
+/// The order in which a head's tiles of queries are worked on: the costliest first, or, to find
+/// packed what neighbours have seen, as they stand.
+std::vector<int64_t> order_of_tiles(const BlockMaskRow& row, bool costliest_come_first) {
+  if (costliest_come_first) return costliest_first(row);
+  std::vector<int64_t> tiles(row.query_tiles());
+  std::iota(tiles.begin(), tiles.end(), 0);
+  return tiles;
+}
+
 template <class T>
 std::tuple<at::Tensor, at::Tensor> forward(const at::Tensor& q, const at::Tensor& k,
                                            const at::Tensor& v, const BlockMask& mask,
@@ -132,17 +170,25 @@ std::tuple<at::Tensor, at::Tensor> forward(const at::Tensor& q, const at::Tensor
   at::Tensor out =
       at::empty({sizes.batch, sizes.queries, sizes.heads, sizes.value_dim}, q.options());
   at::Tensor lse = at::empty({sizes.batch, sizes.heads, sizes.queries}, compute_options<T>(q));
-  const PackedHeads<T> packed_k(k);
-  const PackedHeads<T> packed_v(v);
+  const bool packs_ahead = worth_packing_ahead(mask, sizes.group());
+  const std::optional<PackedHeads<T>> packed_k =
+      packs_ahead ? std::optional<PackedHeads<T>>(k) : std::nullopt;
+  const std::optional<PackedHeads<T>> packed_v =
+      packs_ahead ? std::optional<PackedHeads<T>>(v) : std::nullopt;
   std::vector<std::vector<int64_t>> tiles;
   for (int64_t row = 0; row < sizes.batch; ++row)
     tiles.push_back(row > 0 && mask.shared_row(row) == mask.shared_row(row - 1)
                         ? tiles.back()
-                        : costliest_first(mask.row(row)));
+                        : order_of_tiles(mask.row(row), packs_ahead));
   const int64_t per_head = tiles.empty() ? 0 : static_cast<int64_t>(tiles[0].size());
-  for_each_item(sizes.batch * sizes.heads * per_head, 0, [&](int64_t i, std::byte* /*scratch*/) {
+  Scratch scratch;
+  if (!packs_ahead && sizes.batch > 0)
+    scratch.bytes = scratch.zeros = cpu_attention_kernels<T>().forward_scratch_bytes(
+        mask.row(0), sizes.head_dim, sizes.value_dim);
+  for_each_item(sizes.batch * sizes.heads * per_head, scratch, [&](int64_t i, std::byte* memory) {
     const int64_t row = i / per_head / sizes.heads;
     const int64_t head = i / per_head % sizes.heads;
+    const int64_t kv_head = head / sizes.group();
     AttentionForward<T> work;
     work.mask = &mask.row(row);
     work.query_tile = tiles[row][i % per_head];
@@ -150,10 +196,16 @@ std::tuple<at::Tensor, at::Tensor> forward(const at::Tensor& q, const at::Tensor
     work.value_dim = sizes.value_dim;
     work.scale = static_cast<C>(scale);
     work.q = head_of<T>(q, row, head);
-    work.k = packed_k.head(row, head / sizes.group());
-    work.v = packed_v.head(row, head / sizes.group());
+    work.k = head_of<T>(k, row, kv_head);
+    work.v = head_of<T>(v, row, kv_head);
+    if (packs_ahead) {
+      work.packed_k = packed_k->head(row, kv_head);
+      work.packed_v = packed_v->head(row, kv_head);
+    }
     work.out = output_head_of<T>(out, row, head);
     work.lse = kernel_output<C>(lse) + (row * sizes.heads + head) * sizes.queries;
+    work.scratch = memory;
+    work.key_head = row * sizes.kv_heads + kv_head;
     cpu_attention_kernels<T>().forward(work);
   });
   return {out, lse};
@@ -179,8 +231,6 @@ variable_list backward(const at::Tensor& grad_out, const at::Tensor& q, const at
   const int64_t units = sizes.batch * sizes.kv_heads;
   const int64_t key_tiles = sizes.batch == 0 ? 0 : mask.row(0).key_tiles();
   const int64_t parts = parts_of_a_head(units, key_tiles);
-  const PackedHeads<T> packed_k(k);
-  const PackedHeads<T> packed_v(v);
   at::Tensor grad_q = at::empty({parts, sizes.batch, sizes.queries, sizes.heads, sizes.head_dim},
                                 compute_options<T>(q));
   at::Tensor grad_k = at::empty_like(k);
@@ -188,10 +238,11 @@ variable_list backward(const at::Tensor& grad_out, const at::Tensor& q, const at
   std::vector<std::vector<int64_t>> cuts;
   for (int64_t row = 0; row < sizes.batch; ++row)
     cuts.push_back(cut_key_tiles(mask.row(row), parts));
-  const int64_t scratch_bytes = units == 0 ? 0
-                                           : cpu_attention_kernels<T>().backward_scratch_bytes(
-                                                 mask.row(0), sizes.head_dim, sizes.value_dim);
-  for_each_item(units * parts, scratch_bytes, [&](int64_t i, std::byte* scratch) {
+  Scratch scratch;
+  if (units > 0)
+    scratch.bytes = cpu_attention_kernels<T>().backward_scratch_bytes(mask.row(0), sizes.head_dim,
+                                                                      sizes.value_dim);
+  for_each_item(units * parts, scratch, [&](int64_t i, std::byte* memory) {
     const int64_t part = i % parts;
     const int64_t row = i / parts / sizes.kv_heads;
     const int64_t kv_head = i / parts % sizes.kv_heads;
@@ -205,15 +256,15 @@ variable_list backward(const at::Tensor& grad_out, const at::Tensor& q, const at
     work.value_dim = sizes.value_dim;
     work.scale = static_cast<C>(scale);
     work.q = head_of<T>(q, row, head);
-    work.k = packed_k.head(row, kv_head);
-    work.v = packed_v.head(row, kv_head);
+    work.k = head_of<T>(k, row, kv_head);
+    work.v = head_of<T>(v, row, kv_head);
     work.out = head_of<T>(out, row, head);
     work.grad_out = head_of<T>(grad_out, row, head);
     work.lse = kernel_input<C>(lse) + (row * sizes.heads + head) * sizes.queries;
     work.grad_q = output_head_of<C>(grad_q.select(0, part), row, head);
     work.grad_k = output_head_of<T>(grad_k, row, kv_head);
     work.grad_v = output_head_of<T>(grad_v, row, kv_head);
-    work.scratch = scratch;
+    work.scratch = memory;
     cpu_attention_kernels<T>().backward(work);
   });
   grad_q = parts == 1 ? grad_q.select(0, 0) : grad_q.sum(0);

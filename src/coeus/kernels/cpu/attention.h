@@ -21,9 +21,13 @@ template <class T>
 struct AttentionOperand {
   T* data = nullptr;
   int64_t stride = 0;
+
+  AttentionOperand from(int64_t token) const { return {data + token * stride, stride}; }
 };
 
-/// Queries of one tile of one head against the keys that they see.
+/// Queries of one tile of one head against the keys that they see. Keys and values are packed
+/// before they are multiplied: all of a head beforehand, where many tiles of queries see each of
+/// them, or on the way, tile by tile.
 template <class T>
 struct AttentionForward {
   using C = AttentionCompute<T>;
@@ -31,12 +35,19 @@ struct AttentionForward {
   int64_t query_tile = 0;
   int64_t head_dim = 0;
   int64_t value_dim = 0;
-  C scale = 0;                   ///< what scores are multiplied by
-  AttentionOperand<const T> q;   ///< [queries, head_dim]
-  const std::byte* k = nullptr;  ///< packed [keys, head_dim]
-  const std::byte* v = nullptr;  ///< packed [keys, value_dim]
-  AttentionOperand<T> out;       ///< [queries, value_dim]; zeros for a query that sees nothing
-  C* lse = nullptr;              ///< [queries], log of the sum of exponentials, or -inf
+  C scale = 0;                          ///< what scores are multiplied by
+  AttentionOperand<const T> q;          ///< [queries, head_dim]
+  AttentionOperand<const T> k;          ///< [keys, head_dim]
+  AttentionOperand<const T> v;          ///< [keys, value_dim]
+  const std::byte* packed_k = nullptr;  ///< the whole of k, packed; null: on the way
+  const std::byte* packed_v = nullptr;
+  AttentionOperand<T> out;  ///< [queries, value_dim]; zeros for a query that sees nothing
+  C* lse = nullptr;         ///< [queries], log of the sum of exponentials, or -inf
+  /// forward_scratch_bytes, aligned to 64, zeros before the first call. Calls that use it in turn
+  /// find there what those before them packed, of the head of the same `key_head`, a number of the
+  /// caller's for each k and v.
+  std::byte* scratch = nullptr;
+  int64_t key_head = 0;
 };
 
 /// Key tiles [key_tile_begin, key_tile_end) of one key head against the `heads` query heads that
@@ -51,9 +62,9 @@ struct AttentionBackward {
   int64_t head_dim = 0;
   int64_t value_dim = 0;
   C scale = 0;
-  AttentionOperand<const T> q;   ///< of the first head; head h is head_dim further
-  const std::byte* k = nullptr;  ///< as in AttentionForward
-  const std::byte* v = nullptr;
+  AttentionOperand<const T> q;         ///< of the first head; head h is head_dim further
+  AttentionOperand<const T> k;         ///< [keys, head_dim]
+  AttentionOperand<const T> v;         ///< [keys, value_dim]
   AttentionOperand<const T> out;       ///< of the first head; head h is value_dim further
   AttentionOperand<const T> grad_out;  ///< likewise
   const C* lse = nullptr;              ///< [heads, queries]
@@ -70,6 +81,7 @@ struct CpuAttentionKernels {
   /// memory aligned to 64 bytes.
   int64_t (*packed_bytes)(int64_t rows, int64_t dim);
   void (*pack)(AttentionOperand<const T> x, int64_t rows, int64_t dim, std::byte* packed);
+  int64_t (*forward_scratch_bytes)(const BlockMaskRow& mask, int64_t head_dim, int64_t value_dim);
   void (*forward)(const AttentionForward<T>& work);
   /// What `backward` works in, for rows of these lengths: memory that calls may use in turn, since
   /// fresh pages cost as much as a sparse row's arithmetic.

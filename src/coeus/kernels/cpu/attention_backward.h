@@ -2,6 +2,8 @@
 // capability.
 #pragma once
 
+#include <utility>
+
 #include "coeus/kernels/cpu/attention_products.h"
 
 namespace coeus::COEUS_CPU_NAMESPACE {
@@ -35,16 +37,65 @@ class Carver {
   int64_t taken_ = 0;
 };
 
-/// What backward works in. Of one query head it keeps the operands in the forms that the products
-/// take, block by block.
+/// Where in the scratch a tile of queries stands, from the first key tile that visits it to the
+/// last. A slot that falls free is the next to be given out, so that a mask under which only near
+/// tokens see each other works in little memory, which stays in cache.
+class TileSlots {
+ public:
+  TileSlots(Carver& from, int64_t query_tiles)
+      : tiles_(query_tiles),
+        visits_left_(from.take<int32_t>(query_tiles)),
+        slots_(from.take<int32_t>(query_tiles)),
+        free_(from.take<int32_t>(query_tiles)) {}
+
+  /// All slots are free, and the key tiles [begin, end) are to come.
+  void start(const BlockMaskRow& mask, int64_t begin, int64_t end) {
+    std::fill_n(visits_left_, tiles_, 0);
+    std::fill_n(slots_, tiles_, -1);
+    for (int64_t i = 0; i < tiles_; ++i) free_[i] = static_cast<int32_t>(tiles_ - 1 - i);
+    free_count_ = tiles_;
+    const TileLists& lists = mask.by_key;
+    for (int64_t j = lists.full_offsets[begin]; j < lists.full_offsets[end]; ++j)
+      for (int64_t q = lists.full_ranges[2 * j]; q < lists.full_ranges[2 * j + 1]; ++q)
+        ++visits_left_[q];
+    for (int64_t j = lists.partial_offsets[begin]; j < lists.partial_offsets[end]; ++j)
+      ++visits_left_[lists.partial_tiles[j]];
+  }
+  bool is_visited(int64_t tile) const { return visits_left_[tile] > 0; }
+  /// The tile's slot, and whether nothing is in it yet.
+  std::pair<int64_t, bool> enter(int64_t tile) {
+    const bool fresh = slots_[tile] < 0;
+    if (fresh) slots_[tile] = free_[--free_count_];
+    return {slots_[tile], fresh};
+  }
+  /// Whether that was the tile's last visit, after which its slot is free.
+  bool leave(int64_t tile) {
+    if (--visits_left_[tile] > 0) return false;
+    free_[free_count_++] = slots_[tile];
+    return true;
+  }
+
+ private:
+  int64_t tiles_;
+  int64_t free_count_ = 0;
+  int32_t* visits_left_;
+  int32_t* slots_;
+  int32_t* free_;
+};
+
+/// What backward works in. Of the tiles of queries of one head that have been visited and will be
+/// again it keeps the operands in the forms that the products take, block by block of a slot.
 template <class P>
 struct BackwardScratch {
   using C = typename P::Compute;
   using E = typename P::Element;
 
-  BackwardScratch(Carver& from, const BlockMaskRow& mask, int64_t head_dim, int64_t value_dim) {
+  BackwardScratch(Carver& from, const BlockMaskRow& mask, int64_t head_dim, int64_t value_dim)
+      : slots(from, mask.query_tiles()) {
     const int64_t columns = mask.query_tiles() * blocks_per_tile(mask) * kBlock;
     const int64_t rows = mask.key_length + kMostExtraRows;
+    k = from.take<std::byte>(P::PackedRows::bytes(mask.tile_k, head_dim));
+    v = from.take<std::byte>(P::PackedRows::bytes(mask.tile_k, value_dim));
     q = from.take<E>(columns * P::padded(head_dim));
     grad_out = from.take<E>(columns * P::padded(value_dim));
     q_transposed = from.take<E>(columns * P::padded(head_dim));
@@ -66,6 +117,9 @@ struct BackwardScratch {
   /// Products may write whole groups of 16 rows.
   static constexpr int64_t kMostExtraRows = 16;
 
+  TileSlots slots;
+  std::byte* k;            ///< one tile of keys, packed
+  std::byte* v;            ///< and of values
   E* q;                    ///< [blocks, kBlock, padded head_dim]
   E* grad_out;             ///< [blocks, kBlock, padded value_dim]
   E* q_transposed;         ///< [blocks, padded head_dim, kBlock]
@@ -79,8 +133,10 @@ struct BackwardScratch {
   C* grads;                ///< [kFullChunk, kBlock]
 };
 
+/// Puts a tile of queries into a slot.
 template <class P, class T>
-void load_query_head(const AttentionBackward<T>& work, int64_t head, const BackwardScratch<P>& to) {
+void load_query_tile(const AttentionBackward<T>& work, int64_t head, int64_t tile, int64_t slot,
+                     const BackwardScratch<P>& to) {
   using C = AttentionCompute<T>;
   const BlockMaskRow& mask = *work.mask;
   const AttentionOperand<const T> q{work.q.data + head * work.head_dim, work.q.stride};
@@ -90,9 +146,11 @@ void load_query_head(const AttentionBackward<T>& work, int64_t head, const Backw
   const C* lse = work.lse + head * mask.query_length;
   const int64_t q_size = kBlock * P::padded(work.head_dim);
   const int64_t v_size = kBlock * P::padded(work.value_dim);
-  std::fill_n(to.grad_q_transposed, mask.query_tiles() * blocks_per_tile(mask) * q_size, C{});
-  for (int64_t place = 0; place < mask.query_tiles() * blocks_per_tile(mask); ++place) {
-    const QueryBlock block = block_at(mask, place);
+  const int64_t blocks = blocks_per_tile(mask);
+  std::fill_n(to.grad_q_transposed + slot * blocks * q_size, blocks * q_size, C{});
+  for (int64_t i = 0; i < blocks; ++i) {
+    const QueryBlock block = block_at(mask, tile * blocks + i);
+    const int64_t place = slot * blocks + i;
     pack_right<P>(q, block, work.head_dim, to.q + place * q_size);
     pack_right<P>(grad_out, block, work.value_dim, to.grad_out + place * v_size);
     pack_right_transposed<P>(q, block, work.head_dim,
@@ -102,19 +160,55 @@ void load_query_head(const AttentionBackward<T>& work, int64_t head, const Backw
                              to.grad_out_transposed + place * v_size);
     for (int64_t c = 0; c < kBlock; ++c) {
       const bool real = c < block.count;
-      const int64_t i = block.begin + c;
+      const int64_t at = block.begin + c;
       // 2^(score - inf) is 0: columns without a query, or whose query sees nothing, weigh nothing.
-      const C log = real ? lse[i] * kLog2e<C> : kInfinity<C>;
+      const C log = real ? lse[at] * kLog2e<C> : kInfinity<C>;
       to.lse[place * kBlock + c] = log == -kInfinity<C> ? kInfinity<C> : log;
       C delta = 0;
       if (real)
 #pragma omp simd reduction(+ : delta)
         for (int64_t d = 0; d < work.value_dim; ++d)
-          delta += as_compute(out.data[i * out.stride + d]) *
-                   as_compute(grad_out.data[i * grad_out.stride + d]);
+          delta += as_compute(out.data[at * out.stride + d]) *
+                   as_compute(grad_out.data[at * grad_out.stride + d]);
       to.delta[place * kBlock + c] = delta;
     }
   }
+}
+
+/// Writes what a slot has gathered as the gradient of its tile of queries.
+template <class P, class T>
+void store_query_tile(const AttentionBackward<T>& work, int64_t head, int64_t tile, int64_t slot,
+                      const BackwardScratch<P>& from) {
+  using C = AttentionCompute<T>;
+  alignas(64) C factors[kBlock];
+  std::fill_n(factors, kBlock, work.scale);
+  const int64_t blocks = blocks_per_tile(*work.mask);
+  for (int64_t i = 0; i < blocks; ++i) {
+    const QueryBlock block = block_at(*work.mask, tile * blocks + i);
+    transpose_out(from.grad_q_transposed + (slot * blocks + i) * kBlock * P::padded(work.head_dim),
+                  factors, block.count, work.head_dim,
+                  work.grad_q.data + block.begin * work.grad_q.stride + head * work.head_dim,
+                  work.grad_q.stride);
+  }
+}
+
+/// The gradient of a tile of queries that see none of the keys.
+template <class T>
+void store_no_gradient(const AttentionBackward<T>& work, int64_t head, int64_t tile) {
+  const BlockMaskRow& mask = *work.mask;
+  const int64_t end = std::min((tile + 1) * mask.tile_q, mask.query_length);
+  for (int64_t i = tile * mask.tile_q; i < end; ++i)
+    std::fill_n(work.grad_q.data + i * work.grad_q.stride + head * work.head_dim, work.head_dim,
+                AttentionCompute<T>{});
+}
+
+/// Writes gradients that were gathered for `rows` keys or values, times `factor`.
+template <class T, class C>
+void store_key_rows(const C* gathered, int64_t gathered_stride, int64_t rows, int64_t dim, C factor,
+                    T* to, int64_t stride) {
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t d = 0; d < dim; ++d)
+      to[i * stride + d] = from_compute<T>(gathered[i * gathered_stride + d] * factor);
 }
 
 /// Turns finished scores into weights, in place.
@@ -147,87 +241,87 @@ void attention_backward(const AttentionBackward<T>& work) {
   using Left = Strided<typename P::Element>;
   [[maybe_unused]] const typename P::Registers registers;
   const BlockMaskRow& mask = *work.mask;
-  const typename P::PackedRows k(work.k, mask.key_length, work.head_dim);
-  const typename P::PackedRows v(work.v, mask.key_length, work.value_dim);
   const int64_t k_stride = P::padded(work.head_dim);
   const int64_t v_stride = P::padded(work.value_dim);
   const int64_t key_begin = work.key_tile_begin * mask.tile_k;
-  const int64_t key_end = std::min(work.key_tile_end * mask.tile_k, mask.key_length);
-  const int64_t blocks = mask.query_tiles() * blocks_per_tile(mask);
   Carver carver(work.scratch);
-  const BackwardScratch<P> scratch(carver, mask, work.head_dim, work.value_dim);
+  BackwardScratch<P> scratch(carver, mask, work.head_dim, work.value_dim);
   C* const weights = scratch.weights;
   C* const grads = scratch.grads;
-  const int64_t rows = key_end - key_begin + scratch.kMostExtraRows;
-  std::fill_n(scratch.grad_k, rows * k_stride, C{});
-  std::fill_n(scratch.grad_v, rows * v_stride, C{});
   typename P::OperandScratch operands;
-  alignas(64) C factors[kBlock];
-  std::fill_n(factors, kBlock, work.scale);
 
   for (int64_t h = 0; h < work.heads; ++h) {
-    load_query_head(work, h, scratch);
-    const auto visit_block = [&](int64_t place, int64_t begin, int64_t end, int64_t entry) {
-      const auto* q = scratch.q + place * kBlock * k_stride;
-      const auto* grad_out = scratch.grad_out + place * kBlock * v_stride;
-      const auto* q_transposed = scratch.q_transposed + place * kBlock * k_stride;
-      const auto* grad_out_transposed = scratch.grad_out_transposed + place * kBlock * v_stride;
-      C* grad_q_transposed = scratch.grad_q_transposed + place * kBlock * k_stride;
-      for_each_chunk<C, P::kColumnStep>(
-          mask, block_at(mask, place), begin, end, entry, [&](const KeyChunk<C>& chunk) {
-            const int64_t first = chunk.column_begin;
-            const int64_t columns = chunk.column_end - first;
-            const int64_t own = chunk.begin - key_begin;
-            tile_product(chunk.count, columns, P::depth(work.head_dim), k.by_row(chunk.begin),
-                         q_transposed + first * P::kPair, kBlock, weights + first, kBlock, false);
-            finish_scores<C, !P::kScalesQueries>(weights, chunk, work.scale * kLog2e<C>);
-            weigh(weights, chunk, scratch.lse + place * kBlock);
-            tile_product(chunk.count, v_stride, columns,
-                         Left{P::as_left(weights, chunk, operands) + first, kBlock, 1},
-                         grad_out + first * v_stride, v_stride, scratch.grad_v + own * v_stride,
-                         v_stride, true);
-            tile_product(chunk.count, columns, P::depth(work.value_dim), v.by_row(chunk.begin),
-                         grad_out_transposed + first * P::kPair, kBlock, grads + first, kBlock,
-                         false);
-            backward_softmax(grads, weights, chunk, scratch.delta + place * kBlock);
-            tile_product(chunk.count, k_stride, columns,
-                         Left{P::as_left(grads, chunk, operands) + first, kBlock, 1},
-                         q + first * k_stride, k_stride, scratch.grad_k + own * k_stride, k_stride,
-                         true);
-            tile_product(work.head_dim, columns, P::depth(chunk.count), k.by_dim(chunk.begin),
-                         P::as_right(grads, chunk, operands) + first * P::kPair, kBlock,
-                         grad_q_transposed + first, kBlock, true);
-          });
-    };
-    const auto visit_tile = [&](int64_t query_tile, int64_t begin, int64_t end, int64_t entry) {
-      for (int64_t i = 0; i < blocks_per_tile(mask); ++i)
-        visit_block(query_tile * blocks_per_tile(mask) + i, begin, end, entry);
-    };
-    const TileLists& lists = mask.by_key;
+    scratch.slots.start(mask, work.key_tile_begin, work.key_tile_end);
+    for (int64_t tile = 0; tile < mask.query_tiles(); ++tile)
+      if (!scratch.slots.is_visited(tile)) store_no_gradient(work, h, tile);
     for (int64_t tile = work.key_tile_begin; tile < work.key_tile_end; ++tile) {
       const int64_t begin = tile * mask.tile_k;
       const int64_t end = std::min(begin + mask.tile_k, mask.key_length);
+      const int64_t rows = end - begin;
+      P::PackedRows::pack(work.k.from(begin), rows, work.head_dim, scratch.k);
+      P::PackedRows::pack(work.v.from(begin), rows, work.value_dim, scratch.v);
+      const typename P::PackedRows k(scratch.k, rows, work.head_dim);
+      const typename P::PackedRows v(scratch.v, rows, work.value_dim);
+      // Several heads gather in turn; one alone is done with a tile before the next.
+      const int64_t gathered = work.heads == 1 ? 0 : begin - key_begin;
+      C* const grad_k = scratch.grad_k + gathered * k_stride;
+      C* const grad_v = scratch.grad_v + gathered * v_stride;
+      if (h == 0) {
+        std::fill_n(grad_k, (rows + scratch.kMostExtraRows) * k_stride, C{});
+        std::fill_n(grad_v, (rows + scratch.kMostExtraRows) * v_stride, C{});
+      }
+      const auto visit_block = [&](QueryBlock block, int64_t place, int64_t entry) {
+        const auto* q = scratch.q + place * kBlock * k_stride;
+        const auto* grad_out = scratch.grad_out + place * kBlock * v_stride;
+        const auto* q_transposed = scratch.q_transposed + place * kBlock * k_stride;
+        const auto* grad_out_transposed = scratch.grad_out_transposed + place * kBlock * v_stride;
+        C* grad_q_transposed = scratch.grad_q_transposed + place * kBlock * k_stride;
+        for_each_chunk<C, P::kColumnStep>(
+            mask, block, begin, end, entry, [&](const KeyChunk<C>& chunk) {
+              const int64_t first = chunk.column_begin;
+              const int64_t columns = chunk.column_end - first;
+              const int64_t own = chunk.begin - begin;
+              tile_product(chunk.count, columns, P::depth(work.head_dim), k.by_row(own),
+                           q_transposed + first * P::kPair, kBlock, weights + first, kBlock, false);
+              finish_scores<C, !P::kScalesQueries>(weights, chunk, work.scale * kLog2e<C>);
+              weigh(weights, chunk, scratch.lse + place * kBlock);
+              tile_product(chunk.count, v_stride, columns,
+                           Left{P::as_left(weights, chunk, operands) + first, kBlock, 1},
+                           grad_out + first * v_stride, v_stride, grad_v + own * v_stride, v_stride,
+                           true);
+              tile_product(chunk.count, columns, P::depth(work.value_dim), v.by_row(own),
+                           grad_out_transposed + first * P::kPair, kBlock, grads + first, kBlock,
+                           false);
+              backward_softmax(grads, weights, chunk, scratch.delta + place * kBlock);
+              tile_product(chunk.count, k_stride, columns,
+                           Left{P::as_left(grads, chunk, operands) + first, kBlock, 1},
+                           q + first * k_stride, k_stride, grad_k + own * k_stride, k_stride, true);
+              tile_product(work.head_dim, columns, P::depth(chunk.count), k.by_dim(own),
+                           P::as_right(grads, chunk, operands) + first * P::kPair, kBlock,
+                           grad_q_transposed + first, kBlock, true);
+            });
+      };
+      const auto visit_tile = [&](int64_t query_tile, int64_t entry) {
+        const auto [slot, fresh] = scratch.slots.enter(query_tile);
+        if (fresh) load_query_tile(work, h, query_tile, slot, scratch);
+        const int64_t blocks = blocks_per_tile(mask);
+        for (int64_t i = 0; i < blocks; ++i)
+          visit_block(block_at(mask, query_tile * blocks + i), slot * blocks + i, entry);
+        if (scratch.slots.leave(query_tile)) store_query_tile(work, h, query_tile, slot, scratch);
+      };
+      const TileLists& lists = mask.by_key;
       for (int64_t j = lists.full_offsets[tile]; j < lists.full_offsets[tile + 1]; ++j)
         for (int64_t q = lists.full_ranges[2 * j]; q < lists.full_ranges[2 * j + 1]; ++q)
-          visit_tile(q, begin, end, -1);
+          visit_tile(q, -1);
       for (int64_t j = lists.partial_offsets[tile]; j < lists.partial_offsets[tile + 1]; ++j)
-        visit_tile(lists.partial_tiles[j], begin, end, mask.by_key_entries[j]);
+        visit_tile(lists.partial_tiles[j], mask.by_key_entries[j]);
+      if (h + 1 == work.heads) {
+        store_key_rows(grad_k, k_stride, rows, work.head_dim, work.scale,
+                       work.grad_k.data + begin * work.grad_k.stride, work.grad_k.stride);
+        store_key_rows(grad_v, v_stride, rows, work.value_dim, C{1},
+                       work.grad_v.data + begin * work.grad_v.stride, work.grad_v.stride);
+      }
     }
-    for (int64_t place = 0; place < blocks; ++place) {
-      const QueryBlock block = block_at(mask, place);
-      transpose_out(scratch.grad_q_transposed + place * kBlock * k_stride, factors, block.count,
-                    work.head_dim,
-                    work.grad_q.data + block.begin * work.grad_q.stride + h * work.head_dim,
-                    work.grad_q.stride);
-    }
-  }
-  for (int64_t i = 0; i < key_end - key_begin; ++i) {
-    T* k_to = work.grad_k.data + (key_begin + i) * work.grad_k.stride;
-    T* v_to = work.grad_v.data + (key_begin + i) * work.grad_v.stride;
-    for (int64_t d = 0; d < work.head_dim; ++d)
-      k_to[d] = from_compute<T>(scratch.grad_k[i * k_stride + d] * work.scale);
-    for (int64_t d = 0; d < work.value_dim; ++d)
-      v_to[d] = from_compute<T>(scratch.grad_v[i * v_stride + d]);
   }
 }
 

@@ -7,9 +7,9 @@
 namespace coeus::COEUS_CPU_NAMESPACE {
 
 constexpr CpuAttentionKernels<BFloat16> kAttentionTable = {
-    BFloat16Products::PackedRows::bytes, BFloat16Products::PackedRows::pack,
-    attention_forward<BFloat16Products, BFloat16>, BackwardScratch<BFloat16Products>::bytes,
-    attention_backward<BFloat16Products, BFloat16>};
+    BFloat16Products::PackedRows::bytes,      BFloat16Products::PackedRows::pack,
+    KeyTiles<BFloat16Products>::bytes,        attention_forward<BFloat16Products, BFloat16>,
+    BackwardScratch<BFloat16Products>::bytes, attention_backward<BFloat16Products, BFloat16>};
 
 const CpuAttentionKernels<BFloat16>& bfloat16_attention() { return kAttentionTable; }
 

@@ -92,5 +92,29 @@ INSTANTIATE_TEST_SUITE_P(
                     Shape{"causal", {65}, 64, 64, 2, 1, 16, 16, -0.7},
                     Shape{"full", {65}, 64, 64, 2, 1, 16, 16, 0.0}));
 
+/// Many heads that share their keys have these packed ahead, one head alone packs them on the way.
+TEST(BlockSparse, PackingAheadAndOnTheWayGiveTheSameBits) {
+  const SequenceLayout layout =
+      SequenceLayout::from_document_lengths(std::vector<int64_t>{300, 5, 720});
+  for (const char* text : {"causal & document", "causal & (sink(3) | sliding_window(200))"}) {
+    const BlockMask mask =
+        lower(parse_mask(text), std::vector{layout}, {.tile_q = 64, .tile_k = 64});
+    for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+      torch::manual_seed(1);
+      const auto draw = [&](int64_t heads) {
+        return at::randn({1, 1025, heads, 24}, at::kDouble).to(dtype);
+      };
+      const at::Tensor q = draw(8), k = draw(1), v = draw(1);
+      const at::Tensor shared = attention_block_sparse(q, k, v, mask, 0.3);
+      for (int64_t head = 0; head < 8; ++head) {
+        const at::Tensor alone =
+            attention_block_sparse(q.slice(2, head, head + 1), k, v, mask, 0.3);
+        EXPECT_TRUE(at::equal(alone, shared.slice(2, head, head + 1)))
+            << text << " " << c10::toString(dtype) << " head " << head;
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace coeus

@@ -77,9 +77,10 @@ class SegmentedFlashAttention : public torch::autograd::Function<SegmentedFlashA
     const std::vector<Piece> pieces = unflatten(context->saved_data["pieces"].toIntVector());
     const at::Tensor grad_out = grads[0].contiguous();
     at::Tensor grad_q = at::zeros_like(q);
-    // Keys seen by several pieces collect from each of them.
-    at::Tensor grad_k = at::zeros_like(k);
-    at::Tensor grad_v = at::zeros_like(v);
+    // Keys seen by several pieces collect from each of them, which bfloat16 would round each time.
+    const at::ScalarType sum_type = k.scalar_type() == at::kBFloat16 ? at::kFloat : k.scalar_type();
+    at::Tensor grad_k = at::zeros_like(k, k.options().dtype(sum_type));
+    at::Tensor grad_v = at::zeros_like(v, v.options().dtype(sum_type));
     size_t next_lse = 4;
     for (const Piece& piece : pieces) {
       if (sees_nothing(piece)) continue;
@@ -90,7 +91,7 @@ class SegmentedFlashAttention : public torch::autograd::Function<SegmentedFlashA
       keys_of(grad_k, piece).add_(piece_k);
       keys_of(grad_v, piece).add_(piece_v);
     }
-    return {grad_q, grad_k, grad_v, {}, {}};
+    return {grad_q, grad_k.to(k.scalar_type()), grad_v.to(v.scalar_type()), {}, {}};
   }
 
  private:

@@ -9,6 +9,7 @@
 
 #include "coeus/base/log.h"
 #include "coeus/data/dataset.h"
+#include "coeus/data/images/image_token_ids.h"
 #include "coeus/data/tokenizer/bpe_trainer.h"
 #include "coeus/data/tokenizer/tokenizer.h"
 #include "coeus/data/tokenizer/utf8.h"
@@ -23,6 +24,7 @@ struct TrainArguments {
   std::vector<std::string> inputs;
   std::string format = "auto";
   std::string output;
+  bool image_tokens = false;
   BpeTrainerOptions options;
 };
 
@@ -74,7 +76,12 @@ class Documents {
   int64_t count_ = 0;
 };
 
-ExitCode train(const TrainArguments& arguments) {
+ExitCode train(TrainArguments arguments) {
+  if (arguments.image_tokens) {
+    for (auto name : {kImageToken, kBeginOfImageToken, kEndOfImageToken, kPadToken}) {
+      arguments.options.special_tokens.emplace_back(name);
+    }
+  }
   Documents documents(arguments);
   const auto start = std::chrono::steady_clock::now();
   const auto trained =
@@ -177,6 +184,9 @@ void add_train(CLI::App& tokenizer, Command& chosen) {
       ->capture_default_str();
   app->add_option("--special", options.special_tokens,
                   "Further special tokens, placed before BOS and EOS");
+  app->add_flag("--image-tokens", arguments->image_tokens,
+                "Further the special tokens that training on images needs: <|image|>, "
+                "<|begin_of_image|>, <|end_of_image|> and <|pad|>");
   app->add_option("--bos", options.bos_token, "The token that starts a document")
       ->capture_default_str();
   app->add_option("--eos", options.eos_token, "The token that ends a document")

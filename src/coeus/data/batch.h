@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "coeus/base/ignored_label.h"
+#include "coeus/data/images/image_patches.h"
 #include "coeus/mask/block_mask.h"
 #include "coeus/mask/sequence_layout.h"
 
@@ -16,9 +17,10 @@ struct Batch {
   int64_t batch_size = 0;
   int64_t seq_len = 0;
   std::vector<int32_t> tokens;
-  std::vector<int32_t> labels;     ///< the tokens that follow; kIgnoredLabel in rows of padding
-  std::vector<int32_t> positions;  ///< what RoPE sees
+  std::vector<int32_t> labels;          ///< the tokens that follow; kIgnoredLabel where none counts
+  std::vector<int32_t> positions;       ///< what RoPE sees
   std::vector<SequenceLayout> layouts;  ///< one a row: index, document and offset of each token
+  ImagePatches images;                  ///< of all rows; empty without images
   AttentionMasks masks;                 ///< empty without a mask function
   int64_t valid_labels = 0;             ///< labels that are not kIgnoredLabel
   int64_t documents = 0;                ///< documents, or pieces of them, in all rows

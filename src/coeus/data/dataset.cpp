@@ -19,7 +19,8 @@ namespace {
 
 constexpr const char* kFortunesFolder = "/usr/share/games/fortunes";
 constexpr const char* kKnownNames =
-    "json, text, fortunes, synthetic (and c4, c4_test, c4_validation, read as json)";
+    "json, text, fortunes, synthetic, image_text (and c4, c4_test, c4_validation, read as json, "
+    "and cc12m, obelics, read as image_text)";
 
 std::string lower_case(std::string name) {
   std::ranges::transform(name, name.begin(),
@@ -35,11 +36,12 @@ std::unique_ptr<Dataset> make_single(const DatasetOptions& options) {
                            .shuffle = options.shuffle,
                            .seed = options.seed,
                            .memory_limit = options.memory_limit};
-  if (is_json || name == "text") {
+  bool has_images = is_image_dataset(name);
+  if (is_json || has_images || name == "text") {
     COEUS_CHECK_CONFIG(!options.path.empty(),
                        "[dataset {}] dataset_path is not set; set it to a {} file or a folder of "
                        "such files",
-                       name, is_json ? "JSON-lines" : "text");
+                       name, name == "text" ? "text" : "JSON-lines");
   }
   if (name == "fortunes" && files.path.empty()) {
     files.path = kFortunesFolder;
@@ -48,10 +50,11 @@ std::unique_ptr<Dataset> make_single(const DatasetOptions& options) {
                      "install fortunes) or set dataset_path",
                      kFortunesFolder);
   }
-  if (is_json || name == "text" || name == "fortunes") {
+  if (is_json || has_images || name == "text" || name == "fortunes") {
     log_info("Preparing {} dataset from {}", name, files.path.string());
   }
   if (is_json) return make_json_dataset(files);
+  if (has_images) return make_image_text_dataset(files);
   if (name == "text") return std::make_unique<TextDataset>(files);
   if (name == "fortunes") return make_fortunes_dataset(files);
   if (name == "synthetic") {
@@ -67,6 +70,11 @@ std::unique_ptr<Dataset> make_single(const DatasetOptions& options) {
 }
 
 }  // namespace
+
+bool is_image_dataset(std::string_view name) {
+  const std::string lower = lower_case(std::string(name));
+  return lower == "image_text" || lower == "cc12m" || lower == "obelics";
+}
 
 std::string describe_place(const Document& document) {
   if (document.place.file == nullptr) return "document";
@@ -103,6 +111,14 @@ std::unique_ptr<Dataset> make_dataset(const DatasetOptions& options) {
   COEUS_CHECK_CONFIG(options.name.empty() && options.path.empty(),
                      "[dataset] both a mixture and the data set \"{}\" {} are given; choose one",
                      options.name, options.path);
+  const auto count = [&](auto&& is_so) {
+    return std::ranges::count_if(options.mixture, is_so, &MixtureEntry::dataset);
+  };
+  COEUS_CHECK_CONFIG(
+      count([](const std::string& name) { return is_image_dataset(name); }) == 0 ||
+          count([](const std::string& name) { return lower_case(name) == "synthetic"; }) == 0,
+      "[dataset] a mixture of images and the data set synthetic, whose tokens stand for no text; "
+      "take one of the two out");
   std::vector<MixtureDataset::Part> parts;
   for (size_t i = 0; i < options.mixture.size(); ++i) {
     const auto& entry = options.mixture[i];

@@ -2,11 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "coeus/data/document_text.h"
@@ -19,6 +21,8 @@ struct Document {
   /// The document as tokens, beginning and end marks included, from a data set that makes such.
   std::vector<int32_t> tokens;
   bool tokenized = false;
+  /// The files of its images, for which the text has one "<|image|>" each, in this order.
+  std::vector<std::filesystem::path> images;
   bool begins = true;  ///< the document starts here
   bool ends = true;    ///< and ends here
   RecordPlace place;   ///< for messages; its file belongs to the data set
@@ -44,6 +48,8 @@ class Dataset {
   virtual std::optional<int64_t> size() const = 0;
   /// Whether documents are text, so that a tokenizer is needed.
   virtual bool needs_tokenizer() const { return true; }
+  /// Whether documents may have images, so that rows must be made by ImageRows.
+  virtual bool has_images() const { return false; }
   /// Whether there is no end that a finite run could come to.
   virtual bool is_endless() const { return false; }
 
@@ -84,7 +90,8 @@ struct MixtureEntry {
 };
 
 struct DatasetOptions {
-  /// json, text, fortunes, synthetic; TorchTitan's c4, c4_test and c4_validation are json.
+  /// json, text, fortunes, synthetic, image_text; TorchTitan's c4, c4_test and c4_validation are
+  /// json, its cc12m and obelics image_text.
   std::string name;
   /// A file or folder. Empty: none (synthetic), or the system's fortunes (fortunes).
   std::string path;
@@ -99,6 +106,9 @@ struct DatasetOptions {
   /// Shuffled compressed files are held in memory; beyond this they are refused.
   uint64_t memory_limit = uint64_t{4} << 30;
 };
+
+/// Whether a data set of this name has images.
+bool is_image_dataset(std::string_view name);
 
 /// Opens a data set. Throws ConfigError for options that make no sense and DataError for files that
 /// are not there; their contents are read later.

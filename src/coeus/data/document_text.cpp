@@ -52,17 +52,22 @@ void check_plain_text(std::string_view text, const RecordPlace& place) {
   }
 }
 
-std::string text_of_json_line(std::string_view line, const RecordPlace& place) {
+json parse_json_line(std::string_view line, const RecordPlace& place, const char* expected) {
   json object;
   try {
     object = json::parse(line);
   } catch (const json::parse_error& error) {
     check_plain_text(line, place);
     throw DataError(fmt::format("[data] {}: not valid JSON at column {}; {}", line_of(place),
-                                error.byte, kExpected));
+                                error.byte, expected));
   }
   COEUS_CHECK_DATA(object.is_object(), "[data] {}: found {} {}; {}", line_of(place),
-                   object.is_array() ? "an" : "a", object.type_name(), kExpected);
+                   object.is_array() ? "an" : "a", object.type_name(), expected);
+  return object;
+}
+
+std::string text_of_json_line(std::string_view line, const RecordPlace& place) {
+  json object = parse_json_line(line, place, kExpected);
   auto text = object.find("text");
   if (text == object.end()) {
     std::string keys;

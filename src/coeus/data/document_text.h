@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -15,6 +16,11 @@ struct RecordPlace {
   const DataFile* file = nullptr;
   uint64_t offset = 0;  ///< byte offset in the (decompressed) file
 };
+
+/// The JSON object on a line. Throws DataError, with file and line, for what is none; `expected`
+/// ends the message.
+nlohmann::json parse_json_line(std::string_view line, const RecordPlace& place,
+                               const char* expected);
 
 /// The "text" of a line {"text": …}; other keys are passed over. Throws DataError, with file and
 /// line, for what is not a JSON object, has no "text", one that is not a string, or one that

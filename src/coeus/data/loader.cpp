@@ -7,6 +7,7 @@
 
 #include "coeus/base/error.h"
 #include "coeus/data/byte_reader.h"
+#include "coeus/data/text_rows.h"
 
 namespace coeus {
 
@@ -41,6 +42,19 @@ const LoaderOptions& checked(const LoaderOptions& options) {
   return options;
 }
 
+std::unique_ptr<RowSource> make_source(Dataset& dataset, TextEncoder encoder,
+                                       const LoaderOptions& options) {
+  if (options.images) {
+    return std::make_unique<ImageRows>(dataset, std::move(encoder), *options.images,
+                                       options.vocab_size, options.seq_len, options.infinite);
+  }
+  COEUS_CHECK_CONFIG(!dataset.has_images(),
+                     "[loader] data set {} has images, which only a vision-language model takes",
+                     dataset.name());
+  return std::make_unique<TextRows>(dataset, std::move(encoder), options.vocab_size,
+                                    options.seq_len, options.infinite);
+}
+
 }  // namespace
 
 Loader::Loader(std::unique_ptr<Dataset> dataset, TextEncoder encoder, const LoaderOptions& options,
@@ -48,8 +62,8 @@ Loader::Loader(std::unique_ptr<Dataset> dataset, TextEncoder encoder, const Load
     : dataset_(std::move(dataset)),
       options_(checked(options)),
       masks_(std::move(masks)),
-      stream_(*dataset_, std::move(encoder), options.vocab_size, options.infinite) {
-  first_state_ = state_ = stream_state();
+      source_(make_source(*dataset_, std::move(encoder), options_)) {
+  first_state_ = state_ = source_state();
   start();
 }
 
@@ -112,34 +126,31 @@ std::optional<Batch> Loader::next() {
 std::optional<Batch> Loader::make_batch() {
   auto start = Clock::now();
   int64_t rows = options_.local_batch_size;
-  int64_t piece = options_.seq_len + 1;
   auto size = static_cast<size_t>(rows * options_.seq_len);
   Batch batch{.batch_size = rows, .seq_len = options_.seq_len};
-  batch.tokens.resize(size);
+  batch.tokens.resize(size, source_->padding_token());
   batch.labels.resize(size, kIgnoredLabel);
   batch.positions.resize(size);
+  batch.images.token = source_->image_token();
   batch.first_sample = samples_ + options_.dp_rank * rows;
 
   int64_t row = 0;
   int64_t sample = 0;
-  for (; sample < options_.dp_world * rows && stream_.prepare(piece); ++sample) {
+  for (; sample < options_.dp_world * rows && source_->prepare(); ++sample) {
     if (sample / rows != options_.dp_rank) {
-      stream_.skip(piece);
+      source_->skip();
       continue;
     }
     auto at = static_cast<size_t>(row * options_.seq_len);
     auto length = static_cast<size_t>(options_.seq_len);
     fill_row(batch, row++,
-             stream_.take(std::span(batch.tokens).subspan(at, length),
-                          std::span(batch.labels).subspan(at, length)));
+             source_->take(std::span(batch.tokens).subspan(at, length),
+                           std::span(batch.labels).subspan(at, length), batch.images));
   }
-  COEUS_CHECK_DATA(sample > 0 || stream_.tokens_taken() > 0,
-                   "[loader] data set {} has fewer than {} tokens, which one row of seq_len {} "
-                   "needs; shorten seq_len or give more data",
-                   dataset_->name(), piece, options_.seq_len);
   if (sample == 0) return std::nullopt;
 
-  batch.valid_labels = row * options_.seq_len;
+  batch.valid_labels = static_cast<int64_t>(size) - std::ranges::count(batch.labels, kIgnoredLabel);
+  batch.images.layout = layout_of(batch.images.grids);
   samples_ += sample;
   while (row < rows) {
     TokenAttributes padding;
@@ -153,10 +164,10 @@ std::optional<Batch> Loader::make_batch() {
 
   if (masks_) {
     start = Clock::now();
-    batch.masks = masks_(batch.layouts);
+    batch.masks = masks_(batch.layouts, batch.images.layout);
     batch.mask_seconds = seconds_since(start);
   }
-  batch.state_after = stream_state();
+  batch.state_after = source_state();
   return batch;
 }
 
@@ -168,8 +179,8 @@ void Loader::fill_row(Batch& batch, int64_t row, TokenAttributes attributes) con
   batch.layouts.push_back(SequenceLayout::self(std::move(attributes)));
 }
 
-json Loader::stream_state() const {
-  return {{"version", kStateVersion}, {"samples", samples_}, {"stream", stream_.state()}};
+json Loader::source_state() const {
+  return {{"version", kStateVersion}, {"samples", samples_}, {"stream", source_->state()}};
 }
 
 void Loader::place(const json& state) {
@@ -177,7 +188,7 @@ void Loader::place(const json& state) {
                  state.is_object() && state.value("version", json()) == kStateVersion &&
                      state.value("samples", json()).is_number_integer() && state.contains("stream"),
                  "[loader] this is no state of a loader of version {}", kStateVersion);
-  stream_.load_state(state["stream"]);
+  source_->load_state(state["stream"]);
   samples_ = state["samples"].get<int64_t>();
 }
 
@@ -186,7 +197,7 @@ void Loader::load_state(const json& state) {
   dataset_->set_stop({});
   try {
     place(state);
-    state_ = stream_state();
+    state_ = source_state();
   } catch (...) {
     try {
       place(json(state_));

@@ -16,7 +16,8 @@
 
 #include "coeus/data/batch.h"
 #include "coeus/data/dataset.h"
-#include "coeus/data/token_stream.h"
+#include "coeus/data/images/image_rows.h"
+#include "coeus/data/row_source.h"
 
 namespace coeus {
 
@@ -35,18 +36,21 @@ struct LoaderOptions {
   Positions positions = Positions::kSequence;
   int64_t prefetch = 4;  ///< batches that may wait ready
   bool infinite = true;  ///< start over when the data ends; otherwise `next` comes to an end
+  std::optional<ImageRowOptions> images = {};  ///< set: rows are made by ImageRows
 };
 
-/// Lowers the masks of a batch's rows; called in the loader's thread.
-using MaskFunction = std::function<AttentionMasks(std::span<const SequenceLayout>)>;
+/// Lowers the masks of a batch's rows and of its images (an empty layout without any); called in
+/// the loader's thread.
+using MaskFunction = std::function<AttentionMasks(std::span<const SequenceLayout> rows,
+                                                  const SequenceLayout& images)>;
 
 /// Reads, tokenizes, packs and lowers masks in a thread of its own.
 ///
-/// Sample g is piece g of the token stream (TokenStream). Micro-batch k of all ranks together is
-/// samples k * W * L to (k + 1) * W * L - 1, W ranks of L rows each, of which rank r takes L in a
-/// row from k * W * L + r * L on. A step takes as many micro-batches as it accumulates, so a global
-/// batch is the same samples however they are spread, and a state saved on any number of ranks
-/// resumes on any other. Every rank walks the whole stream.
+/// Sample g is piece g of the token stream (TokenStream), or row g of ImageRows. Micro-batch k of
+/// all ranks together is samples k * W * L to (k + 1) * W * L - 1, W ranks of L rows each, of which
+/// rank r takes L in a row from k * W * L + r * L on. A step takes as many micro-batches as it
+/// accumulates, so a global batch is the same samples however they are spread, and a state saved on
+/// any number of ranks resumes on any other. Every rank walks the whole stream.
 ///
 /// A finite loader (infinite = false) drops the last tokens that fill no piece, as TorchTitan does,
 /// and fills up the last micro-batch with rows of ignored labels, so that all ranks get equally
@@ -55,7 +59,8 @@ using MaskFunction = std::function<AttentionMasks(std::span<const SequenceLayout
 /// All methods are for one thread, but for the loader's own.
 class Loader {
  public:
-  /// Starts reading at once. Throws ConfigError for options out of range. Errors in the data come
+  /// Starts reading at once. Throws ConfigError for options out of range, and for data with images
+  /// without options for them. Errors in the data come
   /// out of `next`, after the batches before them.
   Loader(std::unique_ptr<Dataset> dataset, TextEncoder encoder, const LoaderOptions& options,
          MaskFunction masks = {});
@@ -88,14 +93,14 @@ class Loader {
   std::optional<Batch> make_batch();
   void fill_row(Batch& batch, int64_t row, TokenAttributes attributes) const;
   void place(const nlohmann::json& state);
-  nlohmann::json stream_state() const;
+  nlohmann::json source_state() const;
 
   std::unique_ptr<Dataset> dataset_;
   LoaderOptions options_;
   MaskFunction masks_;
 
   // The thread's alone while it runs.
-  TokenStream stream_;
+  std::unique_ptr<RowSource> source_;
   int64_t samples_ = 0;
 
   std::mutex mutex_;

@@ -122,7 +122,7 @@ TEST_F(Loading, LowersMasksOfTheRowsInItsThread) {
   std::thread::id lowered_in;
   std::vector<std::vector<int32_t>> documents;
   Loader loader(data({"abc", "d", "efghijk"}), byte_encoder(), kSmall,
-                [&](std::span<const SequenceLayout> layouts) {
+                [&](std::span<const SequenceLayout> layouts, const SequenceLayout&) {
                   if (documents.empty()) {
                     lowered_in = std::this_thread::get_id();
                     for (const auto& row : layouts) documents.push_back(row.key()->document);
@@ -142,7 +142,7 @@ TEST_F(Loading, PrefetchesAsManyAsAskedAndNoMore) {
   auto options = kSmall;
   options.prefetch = 2;
   Loader loader(data(some_texts(40)), byte_encoder(), options,
-                [&](std::span<const SequenceLayout>) {
+                [&](std::span<const SequenceLayout>, const SequenceLayout&) {
                   furthest = std::max<int>(furthest, ++made - asked);
                   made.notify_one();
                   return AttentionMasks{};
@@ -227,7 +227,7 @@ TEST_F(Loading, DeliversGoodBatchesAndThenTheThreadsErrorAgainAndAgain) {
 
 TEST_F(Loading, PassesOnAnErrorOfTheMaskFunction) {
   Loader loader(data({"abc"}), byte_encoder(), kSmall,
-                [](std::span<const SequenceLayout>) -> AttentionMasks {
+                [](std::span<const SequenceLayout>, const SequenceLayout&) -> AttentionMasks {
                   throw std::runtime_error("no mask today");
                 });
   EXPECT_EQ(message_of<std::runtime_error>([&] { loader.next(); }), "no mask today");

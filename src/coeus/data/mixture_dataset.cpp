@@ -51,6 +51,10 @@ bool MixtureDataset::needs_tokenizer() const {
                              [](const Part& part) { return part.dataset->needs_tokenizer(); });
 }
 
+bool MixtureDataset::has_images() const {
+  return std::ranges::any_of(parts_, [](const Part& part) { return part.dataset->has_images(); });
+}
+
 DatasetPosition MixtureDataset::position() const {
   DatasetPosition all{begun_, within_};
   for (const auto& part : parts_) {

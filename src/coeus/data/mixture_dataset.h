@@ -28,6 +28,7 @@ class MixtureDataset : public Dataset {
   void next_epoch() override {}
   std::optional<int64_t> size() const override { return std::nullopt; }
   bool needs_tokenizer() const override;
+  bool has_images() const override;
   bool is_endless() const override { return true; }
   DatasetPosition position() const override;
   void seek(const DatasetPosition& position) override;

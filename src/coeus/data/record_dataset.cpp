@@ -5,6 +5,7 @@
 
 #include "coeus/base/error.h"
 #include "coeus/base/log.h"
+#include "coeus/data/images/image_text_line.h"
 #include "coeus/data/permutation.h"
 #include "coeus/data/record_reader.h"
 
@@ -17,21 +18,28 @@ struct RecordKind {
   std::string name;
   RecordFormat format;
   FilePattern pattern;
-  std::string (*text)(std::string_view record, const RecordPlace& place);
+  void (*fill)(std::string_view record, const RecordPlace& place, Document& document);
+  bool has_images = false;
 };
 
-const RecordKind kJson{"json",
-                       RecordFormat::kLines,
-                       {"*.json or *.jsonl", {".json", ".jsonl"}, {}},
-                       text_of_json_line};
+const FilePattern kJsonFiles{"*.json or *.jsonl", {".json", ".jsonl"}, {}};
 
-const RecordKind kFortunes{"fortunes",
-                           RecordFormat::kPercent,
-                           {"fortune files", {}, {".dat", ".u8"}},
-                           [](std::string_view record, const RecordPlace& place) {
-                             check_plain_text(record, place);
-                             return std::string(record);
-                           }};
+const RecordKind kJson{"json", RecordFormat::kLines, kJsonFiles,
+                       [](std::string_view record, const RecordPlace& place, Document& document) {
+                         document = {.text = text_of_json_line(record, place), .place = place};
+                       }};
+
+const RecordKind kImageText{"image_text", RecordFormat::kLines, kJsonFiles, read_image_text_line,
+                            true};
+
+const RecordKind kFortunes{
+    "fortunes",
+    RecordFormat::kPercent,
+    {"fortune files", {}, {".dat", ".u8"}},
+    [](std::string_view record, const RecordPlace& place, Document& document) {
+      check_plain_text(record, place);
+      document = {.text = std::string(record), .place = place};
+    }};
 
 class RecordDataset : public Dataset {
  public:
@@ -41,6 +49,7 @@ class RecordDataset : public Dataset {
         options_(options),
         files_(find_data_files(options.path, kind.pattern)) {}
 
+  bool has_images() const override { return kind_.has_images; }
   nlohmann::json identity() const override { return file_identity(kind_.name, options_, files_); }
 
  protected:
@@ -54,7 +63,7 @@ class RecordDataset : public Dataset {
                                           files_[file].path.string(), stop());
   }
   void fill(Document& document, const Record& record, const RecordPlace& place) const {
-    document = {.text = kind_.text(record.bytes, place), .place = place};
+    kind_.fill(record.bytes, place, document);
   }
 
  private:
@@ -236,6 +245,10 @@ std::unique_ptr<Dataset> make_record_dataset(const RecordKind& kind,
 
 std::unique_ptr<Dataset> make_json_dataset(const FileDatasetOptions& options) {
   return make_record_dataset(kJson, options);
+}
+
+std::unique_ptr<Dataset> make_image_text_dataset(const FileDatasetOptions& options) {
+  return make_record_dataset(kImageText, options);
 }
 
 std::unique_ptr<Dataset> make_fortunes_dataset(const FileDatasetOptions& options) {

@@ -13,6 +13,9 @@ namespace coeus {
 /// before the first document, and compressed files are held in memory.
 std::unique_ptr<Dataset> make_json_dataset(const FileDatasetOptions& options);
 
+/// JSON lines of text with images (read_image_text_line), files and order as of make_json_dataset.
+std::unique_ptr<Dataset> make_image_text_dataset(const FileDatasetOptions& options);
+
 /// The fortune program's files: documents between lines of a single %, in a file or in a folder's
 /// files but those in .dat and .u8.
 std::unique_ptr<Dataset> make_fortunes_dataset(const FileDatasetOptions& options);

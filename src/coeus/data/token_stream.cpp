@@ -6,6 +6,7 @@
 #include "coeus/base/error.h"
 #include "coeus/base/log.h"
 #include "coeus/base/random.h"
+#include "coeus/data/token_check.h"
 
 namespace coeus {
 
@@ -33,35 +34,9 @@ TokenStream::TokenStream(Dataset& dataset, TextEncoder encoder, int64_t vocab_si
       encoder_(std::move(encoder)),
       vocab_size_(vocab_size),
       infinite_(infinite) {
-  COEUS_CHECK_CONFIG(vocab_size >= 1, "[data] vocab_size must be at least 1, got {}", vocab_size);
-  COEUS_CHECK_CONFIG(encoder_.encode || !dataset.needs_tokenizer(),
-                     "[data] data set {} is text and needs a tokenizer; set model.hf_assets_path",
-                     dataset.name());
+  check_encoder(dataset, encoder_, vocab_size);
   COEUS_CHECK_CONFIG(infinite || !dataset.is_endless(),
                      "[data] data set {} has no end; set a number of steps", dataset.name());
-  for (auto [name, mark] : {std::pair("BOS", encoder_.bos_id), {"EOS", encoder_.eos_id}}) {
-    COEUS_CHECK_DATA(!mark || (*mark >= 0 && *mark < vocab_size),
-                     "[data] the tokenizer's {} is token {}, but the model's vocab_size is {}; use "
-                     "the model's own tokenizer or raise vocab_size",
-                     name, mark.value_or(0), vocab_size);
-  }
-}
-
-void TokenStream::check_tokens(const Document& document, std::span<const int32_t> tokens) const {
-  auto limit = static_cast<uint32_t>(std::min<int64_t>(vocab_size_, int64_t{1} << 31));
-  // Negative ids are large as unsigned ones.
-  auto bad = std::ranges::find_if(
-      tokens, [=](int32_t token) { return static_cast<uint32_t>(token) >= limit; });
-  if (bad == tokens.end()) return;
-  std::string text =
-      encoder_.token_text && *bad >= 0
-          ? fmt::format(" ({})", json(encoder_.token_text(*bad))
-                                     .dump(-1, ' ', false, json::error_handler_t::replace))
-          : "";
-  throw DataError(fmt::format(
-      "[data] {}: the tokenizer gives token {}{}, but the model's vocab_size is {} (tokens 0 to "
-      "{}); use the model's own tokenizer or raise vocab_size",
-      describe_place(document), *bad, text, vocab_size_, vocab_size_ - 1));
 }
 
 bool TokenStream::start_over() {
@@ -88,11 +63,11 @@ bool TokenStream::read_document() {
   }
   if (document_.tokenized) {
     piece.tokens = std::move(document_.tokens);
-    check_tokens(document_, piece.tokens);
+    check_tokens(document_, piece.tokens, encoder_, vocab_size_);
   } else {
     if (document_.begins && encoder_.bos_id) piece.tokens.push_back(*encoder_.bos_id);
     encoder_.encode(document_.text, piece.tokens);
-    check_tokens(document_, piece.tokens);
+    check_tokens(document_, piece.tokens, encoder_, vocab_size_);
     if (document_.ends && encoder_.eos_id) piece.tokens.push_back(*encoder_.eos_id);
   }
   if (piece.tokens.empty()) {

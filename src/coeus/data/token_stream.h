@@ -57,7 +57,6 @@ class TokenStream {
 
   bool read_document();
   bool start_over();
-  void check_tokens(const Document& document, std::span<const int32_t> tokens) const;
   // Tokens of the first piece in the buffer; then drop_if_taken must follow.
   std::span<const int32_t> take_run(size_t limit);
   // Drops the first piece if it has no more tokens; whether that was a document's end.

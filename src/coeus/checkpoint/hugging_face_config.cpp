@@ -22,6 +22,10 @@ constexpr std::array<std::string_view, 8> kUncompared = {
     "architectures",       "model_type",   "torch_dtype",  "max_position_embeddings",
     "tie_word_embeddings", "bos_token_id", "eos_token_id", "num_nextn_predict_layers"};
 
+/// Lists that are made of other keys where they are null or empty.
+constexpr std::array<std::string_view, 3> kDerived = {"no_rope_layers", "moe_layers",
+                                                      "layer_types"};
+
 template <size_t n>
 bool contains(const std::array<std::string_view, n>& list, std::string_view key) {
   return std::find(list.begin(), list.end(), key) != list.end();
@@ -35,19 +39,27 @@ void lift_text_config(json& config) {
   config.erase("text_config");
 }
 
-void lift_rope_parameters(json& config) {
+void lift_rope_parameters(json& config, const std::string& file) {
   const auto found = config.find("rope_parameters");
   if (found == config.end() || !found->is_object()) return;
   json rope = *found;
   config.erase("rope_parameters");
-  if (rope.contains("rope_theta")) config["rope_theta"] = rope["rope_theta"];
-  rope.erase("rope_theta");
+  for (const char* key : {"rope_theta", "partial_rotary_factor"}) {
+    if (rope.contains(key)) config[key] = rope[key];
+    rope.erase(key);
+  }
+  for (const auto& [key, value] : rope.items())
+    COEUS_CHECK_AS(CheckpointError, !value.is_object(),
+                   "{}: rope_parameters has other values for {} layers; coeus has one for all",
+                   file, key);
   const std::string type = rope.value("rope_type", rope.value("type", std::string("default")));
   config["rope_scaling"] = type == "default" ? json(nullptr) : rope;
 }
 
 bool differ(const json& a, const json& b) {
   if (a.is_number() && b.is_number()) return a.get<double>() != b.get<double>();
+  // A number stands for a switch in some older files.
+  if (a.is_number() && b.is_boolean()) return (a.get<double>() != 0) != b.get<bool>();
   if (!a.is_object() || !b.is_object()) return a != b;
   return std::any_of(b.items().begin(), b.items().end(), [&](const auto& item) {
     return a.contains(item.key()) && differ(a.at(item.key()), item.value());
@@ -61,7 +73,7 @@ json parse_hugging_face_config(const std::string& text, const std::string& file)
   COEUS_CHECK_AS(CheckpointError, config.is_object(), "{} is not a JSON object", file);
   lift_text_config(config);
   try {
-    lift_rope_parameters(config);
+    lift_rope_parameters(config, file);
   } catch (const json::exception& error) {
     throw CheckpointError(fmt::format("{}: rope_parameters: {}", file, error.what()));
   }
@@ -92,6 +104,7 @@ void compare_hugging_face_config(const json& stored, const json& own, const std:
     if (found == stored.end() || contains(kUncompared, key)) continue;
     // A head_dim of null is hidden_size / num_attention_heads.
     if (contains(kHeads, key) && found->is_null()) continue;
+    if (contains(kDerived, key) && found->empty()) continue;
     if (!differ(*found, value)) continue;
     const std::string both = fmt::format("{}: {} is {}, but the model is built with {}", file, key,
                                          found->dump(), value.dump());

@@ -17,8 +17,10 @@ namespace coeus {
 namespace {
 
 template <class Sizes>
-Sizes sizes_of(const std::map<std::string, Sizes>& flavors, const std::string& name,
-               const std::string& flavor) {
+Sizes sizes_of(const std::map<std::string, Sizes>& flavors,
+               Sizes (*from_hugging_face)(const nlohmann::json&), const std::string& name,
+               const std::string& flavor, const std::filesystem::path& folder) {
+  if (flavor == kFromHuggingFace) return from_hugging_face(hugging_face_config_in(folder));
   const auto found = flavors.find(flavor);
   COEUS_CHECK_CONFIG(found != flavors.end(), "model.flavor = \"{}\": {} has no such flavour",
                      flavor, name);
@@ -44,22 +46,23 @@ nlohmann::json hugging_face_config_in(const std::filesystem::path& folder) {
 
 HuggingFaceFormat hugging_face_format(const std::string& name, const std::string& flavor,
                                       int64_t num_mtp_layers, const std::filesystem::path& folder) {
-  if (flavor == kFromHuggingFace && name == "llama3")
-    return llama3::hugging_face_format(
-        llama3::sizes_from_hugging_face(hugging_face_config_in(folder)));
-  if (flavor == kFromHuggingFace && name == "qwen3")
-    return qwen3::hugging_face_format(
-        qwen3::sizes_from_hugging_face(hugging_face_config_in(folder)));
   if (name == "llama3")
-    return llama3::hugging_face_format(sizes_of(llama3::flavors(), name, flavor));
+    return llama3::hugging_face_format(
+        sizes_of(llama3::flavors(), llama3::sizes_from_hugging_face, name, flavor, folder));
   if (name == "llama4")
-    return llama4::hugging_face_format(sizes_of(llama4::flavors(), name, flavor));
-  if (name == "qwen3") return qwen3::hugging_face_format(sizes_of(qwen3::flavors(), name, flavor));
+    return llama4::hugging_face_format(
+        sizes_of(llama4::flavors(), llama4::sizes_from_hugging_face, name, flavor, folder));
+  if (name == "qwen3")
+    return qwen3::hugging_face_format(
+        sizes_of(qwen3::flavors(), qwen3::sizes_from_hugging_face, name, flavor, folder));
   if (name == "deepseek_v3") {
-    deepseek_v3::Sizes sizes = sizes_of(deepseek_v3::flavors(), name, flavor);
+    deepseek_v3::Sizes sizes = sizes_of(deepseek_v3::flavors(),
+                                        deepseek_v3::sizes_from_hugging_face, name, flavor, folder);
     sizes.n_prediction_layers = num_mtp_layers;
     return deepseek_v3::hugging_face_format(sizes);
   }
+  const ModelFamily* registered = find_family(name);
+  if (registered != nullptr && registered->hugging_face) return registered->hugging_face(flavor);
   throw ConfigError(
       fmt::format("model.name = \"{}\" has no form of Hugging Face's that coeus knows", name));
 }

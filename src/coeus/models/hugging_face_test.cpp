@@ -148,6 +148,7 @@ TEST(HuggingFace, EveryFamilyComesBackToTheBit) {
 
 TEST(HuggingFace, EveryFlavourOfTheRegistryHasARuleForEachOfItsTensors) {
   for (const std::string& name : model_names()) {
+    if (name == "vlm") continue;  // Only its encoder has such names.
     for (const std::string& flavor : flavor_names(name)) {
       SCOPED_TRACE(name + " " + flavor);
       const auto model =

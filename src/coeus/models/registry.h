@@ -4,12 +4,14 @@
 #include <ATen/core/Tensor.h>
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "coeus/checkpoint/hugging_face_folder.h"
 #include "coeus/mask/mask.h"
 #include "coeus/models/model.h"
 #include "coeus/nn/moe/moe_config.h"
@@ -17,7 +19,7 @@
 
 namespace coeus {
 
-/// The flavour of llama3 and qwen3 that takes its sizes from a config.json of Hugging Face's.
+/// The flavour that takes its sizes from a config.json of Hugging Face's.
 inline constexpr const char* kFromHuggingFace = "from_hf";
 
 /// What to build.
@@ -48,6 +50,25 @@ struct ModelOptions {
 /// Throws ConfigError for an unknown name or flavour (naming those there are), a mask that the
 /// model does not have, or an expression that does not parse.
 std::shared_ptr<Model> build_model(const ModelOptions& options);
+
+/// What there is to know of a family of models by its name.
+struct ModelFamily {
+  std::function<std::shared_ptr<Model>(const ModelOptions&)> build;
+  std::vector<std::string> flavors;
+  /// A flavour's names and config.json, for a family that is registered; may be empty.
+  std::function<HuggingFaceFormat(const std::string& flavor)> hugging_face = {};
+};
+
+/// Makes a family known to build_model that is not one of coeus's own. Throws Error for a name that
+/// is taken. Not to be called while another thread builds a model.
+void register_model(const std::string& name, ModelFamily family);
+
+/// Null for a name that there is not.
+const ModelFamily* find_family(const std::string& name);
+
+/// Puts a run's mask expressions in the place of a flavour's: options.mask that of a flavour with
+/// one, options.masks by name. Throws ConfigError for a mask that there is not.
+void replace_masks(const ModelOptions& options, std::map<std::string, Mask>& masks);
 
 /// The names that ModelOptions takes; no flavours for an unknown model.
 std::vector<std::string> model_names();

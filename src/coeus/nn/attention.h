@@ -3,6 +3,7 @@
 #include <torch/nn/module.h>
 #include <torch/nn/pimpl.h>
 
+#include <optional>
 #include <string>
 
 #include "coeus/mask/block_mask.h"
@@ -12,6 +13,15 @@
 
 namespace coeus::nn {
 
+/// How a layer without rotary positions sharpens its attention in long rows (Llama 4, after
+/// Nakanishi, "Scalable-Softmax", arXiv 2501.19399): a query at position p is multiplied by 1 +
+/// scale ln(1 + floor((p + 1) / floor_scale)).
+struct AttentionTemperature {
+  double scale = 0.1;
+  int64_t floor_scale = 8192;
+  bool operator==(const AttentionTemperature&) const = default;
+};
+
 /// Sizes of an attention layer; n_heads query heads share n_kv_heads key heads.
 struct AttentionSizes {
   int64_t dim = 0;
@@ -19,6 +29,10 @@ struct AttentionSizes {
   int64_t n_kv_heads = 0;
   int64_t head_dim = 0;
   bool use_rope = true;  ///< false: no positions at all (NoPE, as in some of Llama 4's layers)
+  /// Queries and keys are divided by the root of their mean square, plus this, once they are
+  /// rotated (Llama 4's L2 norm).
+  std::optional<double> qk_norm_eps = std::nullopt;
+  std::optional<AttentionTemperature> temperature = std::nullopt;
 };
 
 /// Grouped-query self-attention with rotary positions (Llama 3: arXiv 2407.21783). What the tokens'
@@ -45,6 +59,8 @@ class AttentionImpl : public torch::nn::Module {
  private:
   int64_t head_dim_;
   bool use_rope_;
+  std::optional<double> qk_norm_eps_;
+  std::optional<AttentionTemperature> temperature_;
   InnerAttention inner_attention_{nullptr};
 };
 TORCH_MODULE(Attention);

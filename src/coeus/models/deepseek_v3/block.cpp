@@ -17,7 +17,7 @@ AttentionSizes Sizes::attention() const {
           .qk_nope_head_dim = qk_nope_head_dim,
           .qk_rope_head_dim = qk_rope_head_dim,
           .v_head_dim = v_head_dim,
-          .norm_eps = norm_eps};
+          .norm_eps = latent_norm_eps.value_or(norm_eps)};
 }
 
 double Sizes::attention_scale() const {

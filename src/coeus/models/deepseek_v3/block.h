@@ -39,6 +39,8 @@ struct Sizes {
   double prediction_loss_weight = 0.3;
 
   double norm_eps = 1e-5;
+  /// Of the norms of attention's latents, where it is another.
+  std::optional<double> latent_norm_eps;
   /// The last norm's: TorchTitan leaves it to PyTorch, which takes float32's machine epsilon.
   double final_norm_eps = 1.1920928955078125e-07;
   double rope_theta = 10000;
@@ -48,6 +50,8 @@ struct Sizes {
   bool yarn_at_every_length = false;
   /// Of the temperature of attention under YaRN: see nn::yarn_mscale.
   double mscale = 1.0;
+  /// What the rotary table is multiplied by under YaRN: the rotated part of a score has it twice.
+  double rope_factor = 1.0;
   /// Of the rows that the model is trained on; decides whether YaRN holds.
   int64_t training_seq_len = 16384;
   /// Positions that the rotary table holds.

@@ -1,5 +1,8 @@
 #include "coeus/models/deepseek_v3/hugging_face.h"
 
+#include "coeus/checkpoint/hugging_face_config.h"
+#include "coeus/models/deepseek_v3/masks.h"
+
 namespace coeus::deepseek_v3 {
 
 namespace {
@@ -74,16 +77,112 @@ ForeignNames names_of(const Sizes& sizes) {
 
 nlohmann::json scaling_of(const Sizes& sizes) {
   if (!sizes.yarn) return nullptr;
-  return {{"type", "yarn"},
-          {"factor", sizes.yarn->factor},
-          {"beta_fast", sizes.yarn->beta_fast},
-          {"beta_slow", sizes.yarn->beta_slow},
-          {"mscale", sizes.mscale},
-          {"mscale_all_dim", sizes.mscale},
-          {"original_max_position_embeddings", sizes.yarn->original_max_position}};
+  nlohmann::json scaling = {
+      {"type", "yarn"},
+      {"factor", sizes.yarn->factor},
+      {"beta_fast", sizes.yarn->beta_fast},
+      {"beta_slow", sizes.yarn->beta_slow},
+      {"mscale_all_dim", sizes.mscale},
+      {"original_max_position_embeddings", sizes.yarn->original_max_position}};
+  // Equal ones cancel out in the table's factor.
+  if (sizes.rope_factor == 1)
+    scaling["mscale"] = sizes.mscale;
+  else
+    scaling["attention_factor"] = sizes.rope_factor;
+  return scaling;
+}
+
+/// `rope_scaling`, which holds at every length.
+void set_yarn(const nlohmann::json& config, Sizes& sizes) {
+  sizes.yarn.reset();
+  const auto found = config.find("rope_scaling");
+  if (found == config.end() || found->is_null()) return;
+  const nlohmann::json& given = *found;
+  const char* kind = given.contains("rope_type") ? "rope_type" : "type";
+  expect_hugging_face_value(given, kind, {"yarn", "default"});
+  if (hugging_face_value<std::string>(given, kind, "default") == "default") return;
+  expect_hugging_face_value(given, "truncate", {true});
+  const nn::Yarn yarn = {.factor = hugging_face_value<double>(given, "factor"),
+                         .beta_fast = hugging_face_value<double>(given, "beta_fast", 32),
+                         .beta_slow = hugging_face_value<double>(given, "beta_slow", 1),
+                         .original_max_position = hugging_face_value<int64_t>(
+                             given, "original_max_position_embeddings")};
+  sizes.yarn = yarn;
+  sizes.yarn_at_every_length = true;
+  // mscale_all_dim is of scores; without it they stay as they are, and the table has a factor.
+  const auto mscale = hugging_face_value<double>(given, "mscale", 0);
+  sizes.mscale = hugging_face_value<double>(given, "mscale_all_dim", 0);
+  const double otherwise =
+      mscale != 0 && sizes.mscale != 0
+          ? nn::yarn_mscale(yarn.factor, mscale) / nn::yarn_mscale(yarn.factor, sizes.mscale)
+          : nn::yarn_mscale(yarn.factor, 1);
+  sizes.rope_factor = hugging_face_value<double>(given, "attention_factor", otherwise);
+}
+
+nn::MoEOptions experts_of(const nlohmann::json& config, bool is_v3) {
+  expect_hugging_face_value(config, "moe_layer_freq", {1});
+  nn::MoEOptions moe = {
+      .num_experts = hugging_face_value<int64_t>(config, "n_routed_experts"),
+      .num_shared_experts = hugging_face_value<int64_t>(config, "n_shared_experts", 0),
+      .score_func = is_v3 ? nn::ScoreFunction::kSigmoid : nn::ScoreFunction::kSoftmax,
+      .top_k = hugging_face_value<int64_t>(config, "num_experts_per_tok"),
+      .route_scale = hugging_face_value<double>(config, "routed_scaling_factor"),
+      .score_before_experts = false};
+  expect_hugging_face_value(config, "scoring_func", {is_v3 ? "sigmoid" : "softmax"});
+  if (is_v3) {
+    expect_hugging_face_value(config, "topk_method", {"noaux_tc"});
+    moe.route_norm = hugging_face_value<bool>(config, "norm_topk_prob");
+    moe.n_expert_groups = hugging_face_value<int64_t>(config, "n_group");
+    moe.n_limited_groups = hugging_face_value<int64_t>(config, "topk_group");
+    moe.group_top = 2;
+    return moe;
+  }
+  expect_hugging_face_value(config, "norm_topk_prob", {false});
+  expect_hugging_face_value(config, "topk_method", {"greedy", "group_limited_greedy"});
+  moe.group_top = 1;
+  if (hugging_face_value<std::string>(config, "topk_method", "greedy") == "greedy") return moe;
+  moe.n_expert_groups = hugging_face_value<int64_t>(config, "n_group");
+  moe.n_limited_groups = hugging_face_value<int64_t>(config, "topk_group");
+  return moe;
 }
 
 }  // namespace
+
+Sizes sizes_from_hugging_face(const nlohmann::json& config) {
+  expect_hugging_face_value(config, "model_type", {"deepseek_v3", "deepseek_v2"});
+  expect_hugging_face_value(config, "hidden_act", {"silu"});
+  expect_hugging_face_value(config, "attention_bias", {false});
+  expect_hugging_face_value(config, "attention_dropout", {0});
+  expect_hugging_face_value(config, "mlp_bias", {false});
+  expect_hugging_face_value(config, "rope_interleave", {true});
+  expect_hugging_face_value(config, "partial_rotary_factor", {1});
+  expect_hugging_face_value(config, "tie_word_embeddings", {false});
+  Sizes sizes;
+  sizes.dim = hugging_face_value<int64_t>(config, "hidden_size");
+  sizes.n_layers = hugging_face_value<int64_t>(config, "num_hidden_layers");
+  sizes.n_dense_layers = hugging_face_value<int64_t>(config, "first_k_dense_replace");
+  sizes.n_heads = hugging_face_value<int64_t>(config, "num_attention_heads");
+  expect_hugging_face_value(config, "num_key_value_heads", {sizes.n_heads});
+  sizes.vocab_size = hugging_face_value<int64_t>(config, "vocab_size");
+  sizes.hidden_dim = hugging_face_value<int64_t>(config, "intermediate_size");
+  sizes.moe_hidden_dim = hugging_face_value<int64_t>(config, "moe_intermediate_size");
+  sizes.moe = experts_of(config, hugging_face_value<std::string>(config, "model_type",
+                                                                 "deepseek_v3") == "deepseek_v3");
+  sizes.q_lora_rank = hugging_face_value<int64_t>(config, "q_lora_rank", 0);
+  sizes.kv_lora_rank = hugging_face_value<int64_t>(config, "kv_lora_rank");
+  sizes.qk_nope_head_dim = hugging_face_value<int64_t>(config, "qk_nope_head_dim");
+  sizes.qk_rope_head_dim = hugging_face_value<int64_t>(config, "qk_rope_head_dim");
+  sizes.v_head_dim = hugging_face_value<int64_t>(config, "v_head_dim");
+  sizes.norm_eps = hugging_face_value<double>(config, "rms_norm_eps", 1e-6);
+  sizes.final_norm_eps = sizes.norm_eps;
+  // The latents' norms have their own there, whatever config.json says.
+  sizes.latent_norm_eps = 1e-6;
+  sizes.rope_theta = hugging_face_value<double>(config, "rope_theta", 10000.0);
+  set_yarn(config, sizes);
+  sizes.max_seq_len = hugging_face_value<int64_t>(config, "max_position_embeddings", 4096);
+  sizes.mask = block_causal();
+  return sizes;
+}
 
 HuggingFaceFormat hugging_face_format(const Sizes& sizes) {
   const nn::MoEOptions& moe = sizes.moe;

@@ -11,4 +11,9 @@ namespace coeus::deepseek_v3 {
 /// them; where the model has none, they are left unread.
 HuggingFaceFormat hugging_face_format(const Sizes& sizes);
 
+/// The sizes of the model that a config.json (flat: see hugging_face_config.h) describes, masked by
+/// document and without prediction layers. YaRN holds at every length. Throws ConfigError for what
+/// is missing or asks for more than this model has.
+Sizes sizes_from_hugging_face(const nlohmann::json& config);
+
 }  // namespace coeus::deepseek_v3

@@ -33,7 +33,9 @@ Transformer::Transformer(const Sizes& sizes, AttentionEngine engine,
     at::Tensor frequencies = nn::rope_frequencies(sizes.qk_rope_head_dim, sizes.rope_theta);
     if (sizes.is_stretched())
       frequencies = nn::yarn_frequencies(frequencies, sizes.rope_theta, *sizes.yarn);
-    set_rope_table(nn::rope_table(frequencies, sizes.max_seq_len));
+    const at::Tensor table = nn::rope_table(frequencies, sizes.max_seq_len);
+    set_rope_table(sizes.is_stretched() && sizes.rope_factor != 1 ? table * sizes.rope_factor
+                                                                  : table);
   }
 }
 

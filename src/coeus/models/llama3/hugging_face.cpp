@@ -1,7 +1,7 @@
 #include "coeus/models/llama3/hugging_face.h"
 
-#include "coeus/base/log.h"
 #include "coeus/checkpoint/hugging_face_config.h"
+#include "coeus/models/hugging_face_rope.h"
 
 namespace coeus::llama3 {
 
@@ -33,30 +33,15 @@ ForeignNames names_of(const Sizes& sizes) {
   };
 }
 
-nn::RopeScaling scaling_of(const nlohmann::json& config) {
-  // A factor of 1, everywhere: frequencies stay as they are.
-  nn::RopeScaling scaling = {.factor = 1, .low_freq_factor = 1, .high_freq_factor = 1};
-  const auto found = config.find("rope_scaling");
-  if (found == config.end() || found->is_null()) return scaling;
-  const nlohmann::json& given = *found;
-  const char* kind = given.contains("rope_type") ? "rope_type" : "type";
-  expect_hugging_face_value(given, kind, {"llama3", "default"});
-  if (hugging_face_value<std::string>(given, kind, "default") == "default") return scaling;
-  scaling.factor = hugging_face_value<double>(given, "factor");
-  scaling.low_freq_factor = hugging_face_value<double>(given, "low_freq_factor");
-  scaling.high_freq_factor = hugging_face_value<double>(given, "high_freq_factor");
-  scaling.original_max_position =
-      hugging_face_value<int64_t>(given, "original_max_position_embeddings");
-  return scaling;
-}
-
 }  // namespace
 
 Sizes sizes_from_hugging_face(const nlohmann::json& config) {
   expect_hugging_face_value(config, "model_type", {"llama"});
   expect_hugging_face_value(config, "hidden_act", {"silu"});
   expect_hugging_face_value(config, "attention_bias", {false});
+  expect_hugging_face_value(config, "attention_dropout", {0});
   expect_hugging_face_value(config, "mlp_bias", {false});
+  expect_hugging_face_value(config, "partial_rotary_factor", {1});
   Sizes sizes;
   sizes.dim = hugging_face_value<int64_t>(config, "hidden_size");
   sizes.n_layers = hugging_face_value<int64_t>(config, "num_hidden_layers");
@@ -69,22 +54,18 @@ Sizes sizes_from_hugging_face(const nlohmann::json& config) {
   sizes.vocab_size = hugging_face_value<int64_t>(config, "vocab_size");
   sizes.norm_eps = hugging_face_value<double>(config, "rms_norm_eps", 1e-6);
   sizes.rope_theta = hugging_face_value<double>(config, "rope_theta", 10000.0);
-  sizes.rope_scaling = scaling_of(config);
+  sizes.rope_scaling = rope_scaling_from_hugging_face(config);
   sizes.max_seq_len = hugging_face_value<int64_t>(config, "max_position_embeddings", 2048);
   // hidden_dim() rounds up to a multiple: of next to nothing that is the multiple itself.
   sizes.multiple_of = hugging_face_value<int64_t>(config, "intermediate_size");
   sizes.ffn_dim_multiplier = 1.5 / (8.0 / 3.0 * static_cast<double>(sizes.dim));
   COEUS_CHECK_CONFIG(sizes.multiple_of > 0 && sizes.hidden_dim() == sizes.multiple_of,
                      "config.json: intermediate_size is {}", sizes.multiple_of);
-  if (hugging_face_value<bool>(config, "tie_word_embeddings", false))
-    log_warning(
-        "config.json: tie_word_embeddings is true; here the output starts as a copy of the "
-        "embedding and is trained on its own");
+  sizes.enable_weight_tying = hugging_face_value<bool>(config, "tie_word_embeddings", false);
   return sizes;
 }
 
 HuggingFaceFormat hugging_face_format(const Sizes& sizes) {
-  const nn::RopeScaling& scaling = sizes.rope_scaling;
   return {names_of(sizes),
           {{"architectures", {"LlamaForCausalLM"}},
            {"model_type", "llama"},
@@ -97,17 +78,12 @@ HuggingFaceFormat hugging_face_format(const Sizes& sizes) {
            {"vocab_size", sizes.vocab_size},
            {"rms_norm_eps", sizes.norm_eps},
            {"rope_theta", sizes.rope_theta},
-           {"rope_scaling",
-            {{"rope_type", "llama3"},
-             {"factor", scaling.factor},
-             {"low_freq_factor", scaling.low_freq_factor},
-             {"high_freq_factor", scaling.high_freq_factor},
-             {"original_max_position_embeddings", scaling.original_max_position}}},
+           {"rope_scaling", rope_scaling_to_hugging_face(sizes.rope_scaling)},
            {"max_position_embeddings", sizes.max_seq_len},
            {"hidden_act", "silu"},
            {"attention_bias", false},
            {"mlp_bias", false},
-           {"tie_word_embeddings", false},
+           {"tie_word_embeddings", sizes.enable_weight_tying},
            {"bos_token_id", nullptr},
            {"eos_token_id", nullptr}}};
 }

@@ -10,8 +10,7 @@ namespace coeus::llama3 {
 HuggingFaceFormat hugging_face_format(const Sizes& sizes);
 
 /// The sizes of the model that a config.json (flat: see hugging_face_config.h) describes, with a
-/// causal mask. An output tied to the embedding becomes one of its own. Throws ConfigError for what
-/// is missing or asks for more than this model has.
+/// causal mask. Throws ConfigError for what is missing or asks for more than this model has.
 Sizes sizes_from_hugging_face(const nlohmann::json& config);
 
 }  // namespace coeus::llama3

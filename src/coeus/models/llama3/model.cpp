@@ -55,6 +55,7 @@ DecoderSizes decoder_sizes(const Sizes& sizes) {
           .dim = sizes.dim,
           .n_layers = sizes.n_layers,
           .norm_eps = sizes.norm_eps,
+          .tied_output = sizes.enable_weight_tying,
           .masks = {{kMaskName, sizes.mask}}};
 }
 

@@ -1,6 +1,8 @@
 // Llama 3 (arXiv 2407.21783), with TorchTitan's parameter names and initialisation.
 #pragma once
 
+#include <optional>
+
 #include "coeus/mask/mask.h"
 #include "coeus/models/decoder.h"
 #include "coeus/nn/attention.h"
@@ -22,11 +24,14 @@ struct Sizes {
   double ffn_dim_multiplier = 1.0;
   double norm_eps = 1e-5;
   double rope_theta = 500000;
-  nn::RopeScaling rope_scaling;
+  std::optional<nn::RopeScaling> rope_scaling = nn::RopeScaling{};
   /// Positions that the rotary table holds: the run's sequence length.
   int64_t max_seq_len = 131072;
   /// Whether a layer's initial weights shrink with its own depth or with the model's.
   bool depth_init = true;
+  /// Whether the output multiplies by the embedding's weight, which is then the one parameter
+  /// tok_embeddings.weight.
+  bool enable_weight_tying = false;
   Mask mask = mask::causal();
 
   int64_t head_dim() const { return dim / n_heads; }

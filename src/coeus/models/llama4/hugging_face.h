@@ -10,4 +10,8 @@ namespace coeus::llama4 {
 /// Llama4ForConditionalGeneration, what is not the language model is left unread.
 HuggingFaceFormat hugging_face_format(const Sizes& sizes);
 
+/// The sizes of the text model that a config.json (flat: see hugging_face_config.h) describes, with
+/// masks by document. Throws ConfigError for what is missing or asks for more than this model has.
+Sizes sizes_from_hugging_face(const nlohmann::json& config);
+
 }  // namespace coeus::llama4

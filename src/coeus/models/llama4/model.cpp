@@ -23,9 +23,12 @@ int64_t unrounded_hidden_dim(const Sizes& sizes) {
 
 }  // namespace
 
-int64_t Sizes::hidden_dim() const { return rounded_up(unrounded_hidden_dim(*this), multiple_of); }
+int64_t Sizes::hidden_dim() const {
+  return given ? given->hidden_dim : rounded_up(unrounded_hidden_dim(*this), multiple_of);
+}
 
 int64_t Sizes::expert_hidden_dim() const {
+  if (given) return given->expert_hidden_dim;
   const int64_t parts = auto_scale_hidden_dim ? moe.top_k + moe.num_shared_experts : 1;
   return rounded_up(unrounded_hidden_dim(*this) / parts, multiple_of);
 }
@@ -35,12 +38,14 @@ TransformerBlock::TransformerBlock(int64_t layer_id, const Sizes& sizes, Attenti
     : init_std_(0.02 / std::sqrt(2.0 * static_cast<double>(sizes.depth_init ? layer_id + 1
                                                                             : sizes.n_layers))) {
   const bool nope = sizes.is_nope(layer_id);
-  mask_name_ = sizes.every_n_layers_nope == 0 ? kMaskName : nope ? kNopeMaskName : kRopeMaskName;
-  const nn::AttentionSizes attention = {.dim = sizes.dim,
-                                        .n_heads = sizes.n_heads,
-                                        .n_kv_heads = sizes.n_kv_heads,
-                                        .head_dim = sizes.head_dim(),
-                                        .use_rope = !nope};
+  mask_name_ = sizes.masks.contains(kMaskName) ? kMaskName : nope ? kNopeMaskName : kRopeMaskName;
+  nn::AttentionSizes attention = {.dim = sizes.dim,
+                                  .n_heads = sizes.n_heads,
+                                  .n_kv_heads = sizes.n_kv_heads,
+                                  .head_dim = sizes.head_dim(),
+                                  .use_rope = !nope};
+  if (sizes.qk_norm && !nope) attention.qk_norm_eps = sizes.norm_eps;
+  if (nope) attention.temperature = sizes.temperature;
   attention_ = register_module("attention", nn::Attention(attention, engine, options));
   if (sizes.is_moe(layer_id))
     moe_ =
@@ -73,12 +78,12 @@ void TransformerBlock::init_weights(uint64_t seed, const std::string& prefix) {
 namespace {
 
 DecoderSizes decoder_sizes(const Sizes& sizes) {
-  COEUS_CHECK(sizes.n_heads > 0 && sizes.dim % sizes.n_heads == 0,
+  COEUS_CHECK(sizes.given || (sizes.n_heads > 0 && sizes.dim % sizes.n_heads == 0),
               "[llama4] dim {} must be a multiple of n_heads {}", sizes.dim, sizes.n_heads);
   COEUS_CHECK(sizes.every_n_layers_nope == 0 || sizes.every_n_layers_nope > 1,
               "[llama4] every_n_layers_nope must be greater than 1, or 0 for none, got {}",
               sizes.every_n_layers_nope);
-  COEUS_CHECK(sizes.interleave_moe_layer_step > 0,
+  COEUS_CHECK(sizes.given || sizes.interleave_moe_layer_step > 0,
               "[llama4] interleave_moe_layer_step must be at least 1, got {}",
               sizes.interleave_moe_layer_step);
   return {.vocab_size = sizes.vocab_size,
@@ -106,6 +111,7 @@ Transformer::Transformer(const Sizes& sizes, AttentionEngine engine,
 
 double Transformer::block_bytes_per_token(double size) const {
   const auto dim = static_cast<double>(sizes_.dim);
+  const auto q_dim = static_cast<double>(sizes_.n_heads * sizes_.head_dim());
   const auto kv_dim = static_cast<double>(sizes_.n_kv_heads * sizes_.head_dim());
   const auto experts = static_cast<double>(sizes_.moe.top_k);
   const auto hidden = static_cast<double>(sizes_.expert_hidden_dim());
@@ -114,9 +120,11 @@ double Transformer::block_bytes_per_token(double size) const {
   // also keep their input, with and without its score.
   const double dense = size * 3 * static_cast<double>(sizes_.hidden_dim());
   const double routed = experts * (8 * dim + size * 3 * hidden) + size * 3 * shared * hidden;
-  const double of_experts = 1.0 / static_cast<double>(sizes_.interleave_moe_layer_step);
+  int64_t moe_layers = 0;
+  for (int64_t i = 0; i < sizes_.n_layers; ++i) moe_layers += sizes_.is_moe(i) ? 1 : 0;
+  const double of_experts = static_cast<double>(moe_layers) / static_cast<double>(sizes_.n_layers);
   // Queries and attention's output, keys and values.
-  return size * (2 * dim + 2 * kv_dim) + of_experts * routed + (1 - of_experts) * dense;
+  return size * (2 * q_dim + 2 * kv_dim) + of_experts * routed + (1 - of_experts) * dense;
 }
 
 }  // namespace coeus::llama4

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <optional>
+#include <vector>
 
 #include "coeus/models/decoder.h"
 #include "coeus/models/llama4/masks.h"
@@ -38,14 +39,32 @@ struct Sizes {
   int64_t max_seq_len = 1048576;
   /// Whether a layer's initial weights shrink with its own depth or with the model's.
   bool depth_init = true;
+  /// By name: kMaskName of all layers, or kRopeMaskName and kNopeMaskName.
   Masks masks = causal_masks();
 
-  int64_t head_dim() const { return dim / n_heads; }
+  /// What published models have beside: queries and keys of rotary layers have a norm, those
+  /// without positions a temperature.
+  bool qk_norm = false;
+  std::optional<nn::AttentionTemperature> temperature;
+  /// Sizes and layers as they are, where no rule above gives them.
+  struct Given {
+    int64_t head_dim = 0;
+    int64_t hidden_dim = 0;
+    int64_t expert_hidden_dim = 0;
+    std::vector<bool> moe_layers;   ///< for each layer, whether it is a mixture of experts
+    std::vector<bool> nope_layers;  ///< for each layer, whether it has no rotary positions
+  };
+  std::optional<Given> given;
+
+  int64_t head_dim() const { return given ? given->head_dim : dim / n_heads; }
   int64_t hidden_dim() const;
   int64_t expert_hidden_dim() const;
-  bool is_moe(int64_t layer_id) const { return (layer_id + 1) % interleave_moe_layer_step == 0; }
+  bool is_moe(int64_t layer_id) const {
+    return given ? given->moe_layers.at(layer_id) : (layer_id + 1) % interleave_moe_layer_step == 0;
+  }
   bool is_nope(int64_t layer_id) const {
-    return every_n_layers_nope > 0 && layer_id % every_n_layers_nope == 0;
+    return given ? given->nope_layers.at(layer_id)
+                 : every_n_layers_nope > 0 && layer_id % every_n_layers_nope == 0;
   }
 };
 

@@ -41,8 +41,6 @@ ForeignNames names_of(const Sizes&) {
 }
 
 nn::MoEOptions experts_of(const nlohmann::json& config) {
-  expect_hugging_face_value(config, "decoder_sparse_step", {1});
-  expect_hugging_face_value(config, "mlp_only_layers", {nlohmann::json::array()});
   return {.num_experts = hugging_face_value<int64_t>(config, "num_experts"),
           .num_shared_experts = 0,
           .score_func = nn::ScoreFunction::kSoftmax,
@@ -58,8 +56,13 @@ Sizes sizes_from_hugging_face(const nlohmann::json& config) {
   expect_hugging_face_value(config, "model_type", {"qwen3", "qwen3_moe"});
   expect_hugging_face_value(config, "hidden_act", {"silu"});
   expect_hugging_face_value(config, "attention_bias", {false});
+  expect_hugging_face_value(config, "attention_dropout", {0});
+  expect_hugging_face_value(config, "partial_rotary_factor", {1});
   expect_hugging_face_value(config, "use_sliding_window", {false});
-  expect_hugging_face_value(config, "rope_scaling", {nullptr});
+  if (config.contains("rope_scaling") && !config["rope_scaling"].is_null())
+    expect_hugging_face_value(config["rope_scaling"],
+                              config["rope_scaling"].contains("rope_type") ? "rope_type" : "type",
+                              {"default"});
   Sizes sizes;
   sizes.dim = hugging_face_value<int64_t>(config, "hidden_size");
   sizes.n_layers = hugging_face_value<int64_t>(config, "num_hidden_layers");
@@ -75,7 +78,18 @@ Sizes sizes_from_hugging_face(const nlohmann::json& config) {
   if (hugging_face_value<std::string>(config, "model_type", "qwen3") == "qwen3_moe") {
     sizes.moe = experts_of(config);
     sizes.moe_hidden_dim = hugging_face_value<int64_t>(config, "moe_intermediate_size");
+    sizes.moe_layer_step = hugging_face_value<int64_t>(config, "decoder_sparse_step", 1);
+    sizes.dense_layers =
+        hugging_face_value<std::vector<int64_t>>(config, "mlp_only_layers", std::vector<int64_t>());
+    COEUS_CHECK_CONFIG(sizes.moe_layer_step > 0, "config.json: decoder_sparse_step is {}",
+                       sizes.moe_layer_step);
   }
+  for (const auto& type : hugging_face_value<std::vector<std::string>>(config, "layer_types",
+                                                                       std::vector<std::string>()))
+    COEUS_CHECK_CONFIG(type == "full_attention",
+                       "config.json: layer_types has {}; coeus builds this model only with "
+                       "full_attention",
+                       type);
   return sizes;
 }
 
@@ -106,8 +120,8 @@ HuggingFaceFormat hugging_face_format(const Sizes& sizes) {
                           {"num_experts_per_tok", sizes.moe->top_k},
                           {"norm_topk_prob", sizes.moe->route_norm},
                           {"moe_intermediate_size", sizes.moe_hidden_dim},
-                          {"decoder_sparse_step", 1},
-                          {"mlp_only_layers", nlohmann::json::array()}});
+                          {"decoder_sparse_step", sizes.moe_layer_step},
+                          {"mlp_only_layers", sizes.dense_layers}});
   return format;
 }
 

@@ -22,7 +22,7 @@ TransformerBlock::TransformerBlock(int64_t layer_id, const Sizes& sizes, Attenti
                                     .qk_norm = sizes.qk_norm,
                                     .norm_eps = sizes.norm_eps};
   attention_ = register_module("attention", Attention(attention, engine, options));
-  if (sizes.moe)
+  if (sizes.is_moe(layer_id))
     moe_ = register_module("moe", nn::MoE(sizes.dim, sizes.moe_hidden_dim, *sizes.moe, options));
   else
     feed_forward_ =
@@ -74,11 +74,16 @@ double Transformer::block_bytes_per_token(double size) const {
   // Queries and keys before and after their norms, values, and attention's output.
   const double attention =
       size * ((sizes_.qk_norm ? 3 : 2) * q_dim + (sizes_.qk_norm ? 3 : 2) * kv_dim);
-  if (!sizes_.moe) return attention + 3 * size * static_cast<double>(sizes_.hidden_dim);
+  const double dense = 3 * size * static_cast<double>(sizes_.hidden_dim);
+  if (!sizes_.moe) return attention + dense;
   const auto top_k = static_cast<double>(sizes_.moe->top_k);
   // Each expert's input, gate, up, product and output; the router's logits and scores.
-  return attention + top_k * size * (2 * dim + 3 * static_cast<double>(sizes_.moe_hidden_dim)) +
-         2 * 4 * static_cast<double>(sizes_.moe->num_experts);
+  const double experts = top_k * size * (2 * dim + 3 * static_cast<double>(sizes_.moe_hidden_dim)) +
+                         2 * 4 * static_cast<double>(sizes_.moe->num_experts);
+  int64_t moe_layers = 0;
+  for (int64_t i = 0; i < sizes_.n_layers; ++i) moe_layers += sizes_.is_moe(i) ? 1 : 0;
+  const double of_experts = static_cast<double>(moe_layers) / static_cast<double>(sizes_.n_layers);
+  return attention + of_experts * experts + (1 - of_experts) * dense;
 }
 
 }  // namespace coeus::qwen3

@@ -2,7 +2,9 @@
 // and initialisation.
 #pragma once
 
+#include <algorithm>
 #include <optional>
+#include <vector>
 
 #include "coeus/mask/mask.h"
 #include "coeus/models/decoder.h"
@@ -32,10 +34,18 @@ struct Sizes {
   /// Whether the output multiplies by the embedding's weight, which is then the one parameter
   /// tok_embeddings.weight.
   bool enable_weight_tying = false;
-  /// Every layer is a mixture of experts of moe_hidden_dim each, or none is.
+  /// Layers are mixtures of experts of moe_hidden_dim each, or none is: of every so many the last,
+  /// but for those in dense_layers.
   std::optional<nn::MoEOptions> moe;
   int64_t moe_hidden_dim = 768;
+  int64_t moe_layer_step = 1;
+  std::vector<int64_t> dense_layers;
   Mask mask = mask::causal();
+
+  bool is_moe(int64_t layer_id) const {
+    return moe && (layer_id + 1) % moe_layer_step == 0 &&
+           std::find(dense_layers.begin(), dense_layers.end(), layer_id) == dense_layers.end();
+  }
 };
 
 /// h + attention(norm(h)), then h + feed_forward(norm(h)) or h + moe(norm(h)).

@@ -12,6 +12,23 @@ at::Tensor Model::loss_sum(const at::Tensor& tokens, const at::Tensor& labels,
   return cross_entropy_sum(forward(tokens, positions, masks), labels);
 }
 
+at::Tensor Model::forward_with_images(const at::Tensor& tokens, const at::Tensor& positions,
+                                      const AttentionMasks& masks, const ImageTensors& images) {
+  COEUS_CHECK(
+      images.count() == 0,
+      "[Model] the batch holds {} images and this model reads text alone; take model.name = "
+      "\"vlm\" or data without images",
+      images.grids.size());
+  return forward(tokens, positions, masks);
+}
+
+at::Tensor Model::loss_sum_with_images(const at::Tensor& tokens, const at::Tensor& labels,
+                                       const at::Tensor& positions, const AttentionMasks& masks,
+                                       const ImageTensors& images) {
+  if (images.count() == 0 && patch_dim() == 0) return loss_sum(tokens, labels, positions, masks);
+  return cross_entropy_sum(forward_with_images(tokens, positions, masks, images), labels);
+}
+
 at::Tensor Model::forward_cached(const at::Tensor&, const at::Tensor&, const AttentionMasks&,
                                  nn::KeyValueCache&) {
   throw Error("[Model::forward_cached] this model keeps no keys of earlier tokens");

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "coeus/data/images/image_patches.h"
 #include "coeus/mask/block_mask.h"
 #include "coeus/mask/sequence_layout.h"
 #include "coeus/nn/block.h"
@@ -21,6 +22,15 @@ struct OrderSensitiveBuffer {
   std::string name;            ///< "tokens", "labels", "positions", …
   std::vector<int64_t> shape;  ///< with `batch_size` and `seq_len` as asked for
   int64_t sequence_dim;        ///< the dimension of `shape` that follows the sequence's order
+};
+
+/// The images of a batch, in the order in which they stand in its rows.
+struct ImageTensors {
+  at::Tensor patches;            ///< float32 [1, patches, patch_dim], of all; undefined without
+  std::vector<ImageGrid> grids;  ///< one an image
+  int64_t token = -1;            ///< stands in the rows for each patch
+
+  int64_t count() const { return patches.defined() ? patches.size(1) : 0; }
 };
 
 /// A language model: from tokens, their positions and the masks over them to logits. It does not
@@ -38,6 +48,15 @@ class Model : public torch::nn::Module {
   virtual at::Tensor loss_sum(const at::Tensor& tokens, const at::Tensor& labels,
                               const at::Tensor& positions, const AttentionMasks& masks);
 
+  /// As forward and loss_sum, for rows whose tokens `images.token` stand for the patches of images,
+  /// in the same order; masks: those of get_image_masks too. Throws Error for images in a model of
+  /// text alone (the default) and for more or fewer patches than such tokens.
+  virtual at::Tensor forward_with_images(const at::Tensor& tokens, const at::Tensor& positions,
+                                         const AttentionMasks& masks, const ImageTensors& images);
+  virtual at::Tensor loss_sum_with_images(const at::Tensor& tokens, const at::Tensor& labels,
+                                          const at::Tensor& positions, const AttentionMasks& masks,
+                                          const ImageTensors& images);
+
   /// As forward, for tokens that continue those which `cache` has seen: the masks are for these
   /// tokens as queries and all tokens, earlier ones first, as keys. Hands the cache to the blocks
   /// in OrderedInputs and runs without gradients. Throws Error for a model that does not do so.
@@ -47,6 +66,10 @@ class Model : public torch::nn::Module {
   /// The masks that this model's layers want for a batch of the given rows. Changes nothing and may
   /// be called from any thread.
   virtual AttentionMasks get_attention_masks(std::span<const SequenceLayout> rows) const = 0;
+
+  /// The masks of the layers that see images, for the patches of a batch in one row, each image a
+  /// document. None in a model of text alone.
+  virtual AttentionMasks get_image_masks(const SequenceLayout&) const { return {}; }
 
   /// Everything that depends on the order of the sequence and so must follow the tokens wherever
   /// context or pipeline parallelism takes them. Masks are not among them: they are made from the
@@ -72,6 +95,9 @@ class Model : public torch::nn::Module {
 
   /// How many tokens it knows: ids lie in [0, vocab_size).
   virtual int64_t vocab_size() const = 0;
+
+  /// Numbers of a patch of the images that it sees; 0 for a model of text alone.
+  virtual int64_t patch_dim() const { return 0; }
 
   /// Floating-point operations of training on one token (forward and backward) in rows of seq_len,
   /// as TorchTitan counts them: 6 for each parameter that multiplies (not an embedding looked up,

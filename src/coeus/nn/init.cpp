@@ -46,6 +46,16 @@ void init_truncated_normal(at::Tensor& parameter, uint64_t seed, std::string_vie
   });
 }
 
+void init_uniform(at::Tensor& parameter, uint64_t seed, std::string_view name, double bound) {
+  const CounterRandom random(seed, name);
+  fill(parameter, [&](int64_t i) { return bound * (2 * random.uniform(i) - 1); });
+}
+
+void init_zeros(at::Tensor& parameter) {
+  at::NoGradGuard no_grad;
+  parameter.zero_();
+}
+
 void init_ones(at::Tensor& parameter) {
   at::NoGradGuard no_grad;
   parameter.fill_(1.0);

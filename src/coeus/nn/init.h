@@ -16,7 +16,13 @@ void init_normal(at::Tensor& parameter, uint64_t seed, std::string_view name, do
 void init_truncated_normal(at::Tensor& parameter, uint64_t seed, std::string_view name, double std,
                            double cut = 2.0);
 
+/// The same with draws that are uniform in [-bound, bound].
+void init_uniform(at::Tensor& parameter, uint64_t seed, std::string_view name, double bound);
+
 /// Ones, for the weights of norms.
 void init_ones(at::Tensor& parameter);
+
+/// Zeros, for biases.
+void init_zeros(at::Tensor& parameter);
 
 }  // namespace coeus::nn

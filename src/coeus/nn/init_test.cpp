@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 #include <torch/types.h>
 
+#include <cmath>
+
 namespace coeus::nn {
 namespace {
 
@@ -23,6 +25,15 @@ TEST(Init, TruncatedDrawsStayWithinTheCut) {
   EXPECT_GT(x.abs().max().item<double>(), 1.49);
   // The standard deviation of a normal distribution cut at 1.5.
   EXPECT_NEAR(x.std().item<double>(), 0.7426, 0.01);
+}
+
+TEST(Init, UniformDrawsFillTheirRange) {
+  at::Tensor x = at::empty({100000});
+  init_uniform(x, 1, "x", 0.3);
+  EXPECT_LE(x.abs().max().item<double>(), 0.3);
+  EXPECT_GT(x.max().item<double>(), 0.299);
+  EXPECT_LT(x.min().item<double>(), -0.299);
+  EXPECT_NEAR(x.std().item<double>(), 0.3 / std::sqrt(3.0), 0.001);
 }
 
 TEST(Init, ValuesDoNotDependOnTheNumberOfThreads) {

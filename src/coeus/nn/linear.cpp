@@ -7,13 +7,18 @@
 
 namespace coeus::nn {
 
-LinearImpl::LinearImpl(int64_t in_features, int64_t out_features,
-                       const at::TensorOptions& options) {
+LinearImpl::LinearImpl(int64_t in_features, int64_t out_features, const at::TensorOptions& options,
+                       bool bias) {
   COEUS_CHECK(in_features > 0 && out_features > 0, "[Linear] sizes must be positive, got {} and {}",
               in_features, out_features);
   weight = register_parameter("weight", at::empty({out_features, in_features}, options));
+  if (bias) this->bias = register_parameter("bias", at::empty({out_features}, options));
 }
 
-at::Tensor LinearImpl::forward(const at::Tensor& x) { return coeus::linear(x, weight); }
+at::Tensor LinearImpl::forward(const at::Tensor& x) {
+  const at::Tensor product = coeus::linear(x, weight);
+  // Under autocast the product is narrower than the bias.
+  return bias.defined() ? product + bias.to(product.scalar_type()) : product;
+}
 
 }  // namespace coeus::nn

@@ -13,11 +13,20 @@ at::Tensor as_tensor(const std::vector<int32_t>& values, const Batch& batch, at:
   return view.to(dtype, /*non_blocking=*/false, /*copy=*/true);
 }
 
+ImageTensors image_tensors(const ImagePatches& images) {
+  ImageTensors tensors = {.patches = {}, .grids = images.grids, .token = images.token};
+  if (images.patches() == 0) return tensors;
+  tensors.patches = at::from_blob(const_cast<float*>(images.values.data()),
+                                  {1, images.patches(), images.patch_dim}, at::kFloat)
+                        .clone();
+  return tensors;
+}
+
 }  // namespace
 
 BatchTensors batch_tensors(const Batch& batch) {
   return {as_tensor(batch.tokens, batch, at::kLong), as_tensor(batch.labels, batch, at::kLong),
-          as_tensor(batch.positions, batch, at::kInt)};
+          as_tensor(batch.positions, batch, at::kInt), image_tensors(batch.images)};
 }
 
 }  // namespace coeus

@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "coeus/data/batch.h"
+#include "coeus/models/model.h"
 
 namespace coeus {
 
@@ -11,6 +12,7 @@ struct BatchTensors {
   at::Tensor tokens;     ///< int64 [batch, seq]
   at::Tensor labels;     ///< int64 [batch, seq]
   at::Tensor positions;  ///< int32 [batch, seq]
+  ImageTensors images;
 };
 
 /// Copies the batch's arrays into tensors on the CPU.

@@ -62,6 +62,7 @@ void describe(JobConfig& config, ConfigSchema& schema) {
   describe_section(config.optimizer, schema, "optimizer");
   describe_section(config.lr_scheduler, schema, "lr_scheduler");
   describe_section(config.training, schema, "training");
+  describe_section(config.data, schema, "data");
   describe_section(config.validation, schema, "validation");
   describe_section(config.parallelism, schema, "parallelism");
   describe_section(config.checkpoint, schema, "checkpoint");

@@ -11,6 +11,7 @@
 #include "coeus/optim/optimizer_config.h"
 #include "coeus/parallel/activation_checkpoint_config.h"
 #include "coeus/parallel/parallelism_config.h"
+#include "coeus/train/image_data_config.h"
 #include "coeus/train/model_config.h"
 #include "coeus/train/run_config.h"
 #include "coeus/train/service_config.h"
@@ -31,6 +32,7 @@ struct JobConfig {
   OptimizerConfig optimizer;
   LrSchedulerConfig lr_scheduler;
   TrainingConfig training;
+  ImageDataConfig data;
   ParallelismConfig parallelism;
   CheckpointConfig checkpoint;
   ActivationCheckpointConfig activation_checkpoint;

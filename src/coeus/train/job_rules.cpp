@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "coeus/base/config_text.h"
 #include "coeus/base/error.h"
+#include "coeus/data/dataset.h"
 #include "coeus/mask/mask.h"
 #include "coeus/train/job_config.h"
 #include "coeus/train/unsupported_features.h"
@@ -43,6 +45,61 @@ void check_data(const TrainingConfig& training, const ConfigReport& report,
       mistakes.push_back(fmt::format(
           "{}: would be ignored, for training.mixture names the data sets; set one of the two",
           place_of(report, key)));
+}
+
+/// A data set of images and the rows that its batches have.
+struct ImageData {
+  std::string key;
+  std::string name;
+  std::string batch_key;
+  std::int64_t batch_size;
+};
+
+std::vector<ImageData> image_data_of(const JobConfig& config) {
+  std::vector<ImageData> found;
+  const auto add = [&](const std::string& key, const std::string& name, const std::string& section,
+                       std::int64_t batch_size) {
+    if (is_image_dataset(name))
+      found.push_back({key, name, section + ".local_batch_size", batch_size});
+  };
+  const TrainingConfig& training = config.training;
+  if (training.mixture.empty())
+    add("training.dataset", training.dataset, "training", training.local_batch_size);
+  for (const MixtureEntryConfig& entry : training.mixture)
+    add("training.mixture", entry.dataset, "training", training.local_batch_size);
+  if (config.validation.enable)
+    add("validation.dataset", config.validation.dataset, "validation",
+        config.validation.local_batch_size);
+  return found;
+}
+
+void check_images(const JobConfig& config, const ConfigReport& report, ConfigMistakes& mistakes) {
+  const std::vector<ImageData> found = image_data_of(config);
+  for (const ImageData& data : found) {
+    if (config.model.name != "vlm")
+      mistakes.push_back(fmt::format(
+          "{} = \"{}\": has images, which model.name = \"{}\" does not take; use \"vlm\"",
+          place_of(report, data.key), data.name, config.model.name));
+    if (config.data.max_images_per_batch < data.batch_size)
+      mistakes.push_back(fmt::format(
+          "{} = {}: leaves no image for some of the {} rows of a batch; raise it to a multiple of "
+          "{}, or lower that",
+          place_of(report, "data.max_images_per_batch"), config.data.max_images_per_batch,
+          data.batch_size, data.batch_key));
+  }
+  if (!found.empty()) return;
+  // A whole configuration that was printed sets every key: those at their defaults are let pass.
+  const ImageDataConfig defaults;
+  for (const auto& [key, value] :
+       {std::pair("data.max_images_per_batch", &ImageDataConfig::max_images_per_batch),
+        {"data.max_patches_per_image", &ImageDataConfig::max_patches_per_image},
+        {"data.patch_size", &ImageDataConfig::patch_size},
+        {"data.packing_buffer_size", &ImageDataConfig::packing_buffer_size}})
+    if (config.data.*value != defaults.*value)
+      mistakes.push_back(fmt::format(
+          "{} = {}: would be ignored, for no data set of the run has images; use training.dataset "
+          "= \"image_text\", or leave it out",
+          place_of(report, key), config.data.*value));
 }
 
 void check_checkpoint(const CheckpointConfig& checkpoint, const ConfigReport& report,
@@ -143,6 +200,7 @@ void check_together(const JobConfig& config, ConfigReport& report, ConfigMistake
   check_masks(config.model, report, mistakes);
   check_batch(config.training, config.parallelism, report, mistakes);
   check_data(config.training, report, mistakes);
+  check_images(config, report, mistakes);
   check_checkpoint(config.checkpoint, report, mistakes);
   check_schedule(config.lr_scheduler, config.training.steps, report);
   tell_what_is_not_needed(config, report);

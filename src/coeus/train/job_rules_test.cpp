@@ -41,12 +41,12 @@ const std::vector<Asked> kUnsupported = {
     {{"--profiling.enable_profiling"}, "profiling.enable_profiling"},
     {{"--profiling.enable_memory_snapshot"}, "profiling.enable_memory_snapshot"},
     {{"--metrics.enable_wandb"}, "metrics.enable_wandb"},
-    {{"--model.name=vlm"}, "model.name"},
     {{"--model.converters=float8"}, "model.converters"},
     {{"--model.print_after_conversion"}, "model.print_after_conversion"},
     {{"--optimizer.early_step_in_backward"}, "optimizer.early_step_in_backward"},
     {{"--training.enable_cpu_offload"}, "training.enable_cpu_offload"},
     {{"--training.gc_debug"}, "training.gc_debug"},
+    {{"--data.spatial_merge_size=2"}, "data.spatial_merge_size"},
     {{"--parallelism.data_parallel_replicate_degree=2"},
      "parallelism.data_parallel_replicate_degree"},
     {{"--parallelism.data_parallel_shard_degree=2"}, "parallelism.data_parallel_shard_degree"},
@@ -74,6 +74,12 @@ TEST(Unsupported, IsRefusedByNameWhenAskedFor) {
 
 TEST(Unsupported, EveryEntryIsTestedHere) {
   EXPECT_EQ(kUnsupported.size(), unsupported_features().size());
+}
+
+TEST(Unsupported, TheModuleOfImageKeysIsBuiltIn) {
+  EXPECT_EQ(refusal({"--experimental.custom_args_module="
+                     "torchtitan.experiments.vlm.assets.job_config"}),
+            "");
 }
 
 TEST(Unsupported, EveryEntryNamesKeysThatExist) {
@@ -199,6 +205,33 @@ TEST(JobRules, CompilingIsAcceptedWithAWord) {
   EXPECT_THAT(warnings({"--compile.enable"}), ElementsAre(HasSubstr("nothing needs compiling")));
   EXPECT_THAT(warnings({"--parallelism.enable_compiled_autograd"}),
               ElementsAre(HasSubstr("nothing needs compiling")));
+}
+
+TEST(ImageKeys, AreTakenWithImagesOnly) {
+  const std::vector<std::string> images = {"--model.name=vlm", "--training.dataset=image_text",
+                                           "--training.dataset_path=x"};
+  const auto with = [](std::vector<std::string> flags, const std::vector<std::string>& more) {
+    flags.insert(flags.end(), more.begin(), more.end());
+    return flags;
+  };
+  EXPECT_EQ(refusal(with(images, {"--data.patch_size=14", "--data.packing_buffer_size=8"})), "");
+  EXPECT_EQ(refusal(with(images, {"--training.dataset=cc12m"})), "");
+  EXPECT_THAT(
+      refusal({"--data.patch_size=14"}),
+      HasSubstr("data.patch_size = 14: would be ignored, for no data set of the run has images"));
+  EXPECT_EQ(refusal({"--data.patch_size=16"}), "");
+  EXPECT_THAT(refusal(with(images, {"--model.name=llama3"})),
+              HasSubstr("training.dataset = \"image_text\": has images, which model.name = "
+                        "\"llama3\" does not take"));
+  EXPECT_THAT(refusal(with(images, {"--data.max_images_per_batch=7"})),
+              HasSubstr("data.max_images_per_batch = 7: leaves no image for some of the 8 rows"));
+  EXPECT_EQ(
+      refusal(with(images, {"--data.max_images_per_batch=2", "--training.local_batch_size=2"})),
+      "");
+  EXPECT_THAT(refusal({"--validation.enable", "--validation.dataset=image_text"}),
+              HasSubstr("validation.dataset = \"image_text\": has images"));
+  EXPECT_THAT(refusal({R"(--training.mixture=[{dataset = "obelics", path = "x"}])"}),
+              HasSubstr("training.mixture = \"obelics\": has images"));
 }
 
 }  // namespace

@@ -117,7 +117,8 @@ void check_finite(int64_t step, double loss, double grad_norm,
 std::string first_bad_output(Model& model, const BatchTensors& batch, const AttentionMasks& masks) {
   const at::NoGradGuard no_grad;
   Watch watch(model);
-  const at::Tensor logits = model.forward(batch.tokens, batch.positions, masks);
+  const at::Tensor logits =
+      model.forward_with_images(batch.tokens, batch.positions, masks, batch.images);
   watch.note("the logits", logits);
   return watch.first();
 }

@@ -6,6 +6,7 @@
 
 #include "coeus/base/error.h"
 #include "coeus/base/log.h"
+#include "coeus/data/images/patchify.h"
 #include "coeus/nn/autocast.h"
 #include "coeus/nn/inner_attention.h"
 #include "coeus/optim/gradient_norm.h"
@@ -33,6 +34,16 @@ int64_t accumulation_steps(const TrainingConfig& training) {
   return global / training.local_batch_size;
 }
 
+/// Images are cut into patches by the data's settings and multiplied by the model's weights.
+void check_patch_size(const JobConfig& config, const Model& model) {
+  const int64_t size = config.data.patch_size;
+  COEUS_CHECK_CONFIG(model.patch_dim() == 0 || patch_dim_of(size) == model.patch_dim(),
+                     "data.patch_size = {}: its patches hold {} numbers, but those of {} {} hold "
+                     "{}; use its own patch size",
+                     size, patch_dim_of(size), config.model.name, config.model.flavor,
+                     model.patch_dim());
+}
+
 }  // namespace
 
 Trainer::Trainer(const JobConfig& config)
@@ -48,10 +59,14 @@ Trainer::Trainer(const JobConfig& config)
   check_fits(estimate_memory(*plan, static_cast<int64_t>(plan->blocks().size()), config),
              memory_capacity_bytes());
 
+  check_patch_size(config, *plan);
   const auto tokenizer = load_tokenizer(config, plan->vocab_size());
   // The model makes its masks in the loader's thread; it outlives the loader.
-  const MaskFunction masks = [plan](std::span<const SequenceLayout> rows) {
-    return plan->get_attention_masks(rows);
+  const MaskFunction masks = [plan](std::span<const SequenceLayout> rows,
+                                    const SequenceLayout& images) {
+    AttentionMasks all = plan->get_attention_masks(rows);
+    if (images.query_length() > 0) all.merge(plan->get_image_masks(images));
+    return all;
   };
   loader_ = make_training_loader(config, tokenizer, plan->vocab_size(), masks);
 
@@ -166,8 +181,9 @@ double Trainer::forward_backward(const Batch& batch, int64_t valid_labels) {
   at::Tensor loss;
   {
     const nn::Autocast autocast(mixed_precision());
-    loss =
-        model_->loss_sum(tensors.tokens, tensors.labels, tensors.positions, batch.masks) / divisor;
+    loss = model_->loss_sum_with_images(tensors.tokens, tensors.labels, tensors.positions,
+                                        batch.masks, tensors.images) /
+           divisor;
   }
   loss.backward();
   return loss.item<double>();

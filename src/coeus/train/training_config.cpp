@@ -6,7 +6,8 @@ namespace coeus {
 namespace {
 
 const std::vector<std::string> kDatasets = {"c4_test", "c4",       "c4_validation", "json",
-                                            "text",    "fortunes", "synthetic"};
+                                            "text",    "fortunes", "synthetic",     "image_text",
+                                            "cc12m",   "obelics"};
 
 }  // namespace
 
@@ -20,8 +21,9 @@ void describe(MixtureEntryConfig& config, ConfigSection& section) {
 void describe(TrainingConfig& config, ConfigSection& section) {
   section
       .field("dataset", config.dataset,
-             "What to train on: json (lines with a text each), text, fortunes, synthetic; "
-             "TorchTitan's c4, c4_test and c4_validation are read as json.")
+             "What to train on: json (lines with a text each), text, fortunes, synthetic, or "
+             "image_text (lines with a text and images); TorchTitan's c4, c4_test and "
+             "c4_validation are read as json, its cc12m and obelics as image_text.")
       .one_of(kDatasets);
   section.field("dataset_path", config.dataset_path, "The file or folder of the data set.");
   section

@@ -25,8 +25,6 @@ const std::vector<UnsupportedFeature>& unsupported_features() {
       {"metrics.enable_wandb", [](Job c) { return c.metrics.enable_wandb; }, "when true",
        "Weights & Biases", "read metrics.jsonl, or use metrics.enable_tensorboard"},
 
-      {"model.name", [](Job c) { return c.model.name == "vlm"; }, "when \"vlm\"", "this model",
-       "use a language model"},
       {"model.converters",
        [](Job c) { return !c.model.converters.empty(); },
        "unless empty",
@@ -42,6 +40,9 @@ const std::vector<UnsupportedFeature>& unsupported_features() {
        "when true", "keeping parameters in the host's memory", "leave it false"},
       {"training.gc_debug", [](Job c) { return c.training.gc_debug; }, "when true",
        "a garbage collector to debug", "leave it false"},
+
+      {"data.spatial_merge_size", [](Job c) { return c.data.spatial_merge_size != 1; }, "unless 1",
+       "merging patches into one token", "use 1"},
 
       {"parallelism.data_parallel_replicate_degree",
        [](Job c) { return c.parallelism.data_parallel_replicate_degree > 1; },
@@ -117,8 +118,13 @@ const std::vector<UnsupportedFeature>& unsupported_features() {
       {"experimental.custom_import", [](Job c) { return !c.experimental.custom_import.empty(); },
        "unless empty", "importing Python modules", "leave it empty"},
       {"experimental.custom_args_module",
-       [](Job c) { return !c.experimental.custom_args_module.empty(); }, "unless empty",
-       "importing Python modules", "leave it empty"},
+       [](Job c) {
+         const std::string& module = c.experimental.custom_args_module;
+         // What the module adds, the section [data], is built in.
+         return !module.empty() && module != "torchtitan.experiments.vlm.assets.job_config";
+       },
+       "unless empty or TorchTitan's of the vision-language model", "importing Python modules",
+       "leave it empty"},
   };
   return features;
 }

@@ -30,7 +30,8 @@ void Validator::validate(Model& model, int64_t step, MetricsProcessor& metrics) 
     if (!batch) break;
     metrics.add_batch(batch->batch_size * batch->seq_len, loader_->last_wait_seconds());
     const BatchTensors tensors = batch_tensors(*batch);
-    const at::Tensor logits = model.forward(tensors.tokens, tensors.positions, batch->masks);
+    const at::Tensor logits =
+        model.forward_with_images(tensors.tokens, tensors.positions, batch->masks, tensors.images);
     loss += cross_entropy_sum(logits, tensors.labels).item<double>();
     valid_labels += batch->valid_labels;
   }

@@ -17,8 +17,10 @@ void add_train_command(CLI::App& program, Command& chosen);
 void add_config_command(CLI::App& program, Command& chosen);
 void add_tokenizer_command(CLI::App& program, Command& chosen);
 void add_generate_command(CLI::App& program, Command& chosen);
+void add_score_command(CLI::App& program, Command& chosen);
 void add_compare_command(CLI::App& program, Command& chosen);
 void add_mask_command(CLI::App& program, Command& chosen);
 void add_convert_command(CLI::App& program, Command& chosen);
+void add_dataset_command(CLI::App& program, Command& chosen);
 
 }  // namespace coeus

@@ -28,10 +28,12 @@ ExitCode run(int argc, char** argv) {
   add_train_command(program, chosen);
   add_config_command(program, chosen);
   add_generate_command(program, chosen);
+  add_score_command(program, chosen);
   add_tokenizer_command(program, chosen);
   add_compare_command(program, chosen);
   add_mask_command(program, chosen);
   add_convert_command(program, chosen);
+  add_dataset_command(program, chosen);
   try {
     program.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

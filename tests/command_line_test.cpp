@@ -1,14 +1,10 @@
 // The built binary from outside: what it prints and the exit codes that callers rely on.
-#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 
-#include <array>
-#include <cstdio>
 #include <fstream>
 
-#include "coeus/base/error.h"
+#include "run_command.h"
 #include "run_folder_fixture.h"
 
 namespace coeus {
@@ -17,27 +13,9 @@ namespace {
 using testing::AllOf;
 using testing::HasSubstr;
 
-struct Outcome {
-  int exit_code = -1;
-  std::string output;  // standard output and error
-};
-
 class CommandLine : public RunTest {
  protected:
-  /// Runs `coeus ARGUMENTS` through a shell, in the project's folder.
-  static Outcome coeus(const std::string& arguments) {
-    const std::string command =
-        fmt::format("cd '{}' && '{}' {} 2>&1", COEUS_SOURCE_DIR, COEUS_BINARY, arguments);
-    FILE* pipe = popen(command.c_str(), "r");
-    COEUS_ASSERT(pipe != nullptr);
-    Outcome outcome;
-    std::array<char, 4096> buffer;
-    while (const size_t n = fread(buffer.data(), 1, buffer.size(), pipe))
-      outcome.output.append(buffer.data(), n);
-    const int status = pclose(pipe);
-    outcome.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-    return outcome;
-  }
+  static Outcome coeus(const std::string& arguments) { return run_coeus(arguments); }
 
   std::string write(const std::string& name, const std::string& text) const {
     std::ofstream(folder_ / name) << text;
@@ -55,7 +33,8 @@ class CommandLine : public RunTest {
 
 TEST_F(CommandLine, VersionAndHelpOfEveryCommand) {
   EXPECT_THAT(coeus("--version").output, HasSubstr("coeus 0."));
-  for (const char* command : {"train", "config", "generate", "tokenizer", "compare", "mask"}) {
+  for (const char* command :
+       {"train", "config", "generate", "score", "tokenizer", "compare", "mask"}) {
     const Outcome help = coeus(std::string(command) + " --help");
     EXPECT_EQ(help.exit_code, 0) << command;
     EXPECT_THAT(help.output, HasSubstr("coeus " + std::string(command))) << command;
@@ -121,6 +100,9 @@ TEST_F(CommandLine, CompareTellsEqualRunsFromDifferentOnes) {
   EXPECT_EQ(coeus("compare " + a + " " + a + " --bitwise").exit_code, 0);
   EXPECT_EQ(coeus("compare " + a + " " + b + " --atol 0.2").exit_code, 0);
   EXPECT_EQ(coeus("compare " + a + " " + b + " --atol 0.05").exit_code, 1);
+  const std::string shorter = write("c.csv", "step,loss,grad_norm\n1,8.0,1.0\n");
+  EXPECT_EQ(coeus("compare " + a + " " + shorter + " --bitwise").exit_code, 0);
+  EXPECT_EQ(coeus("compare " + a + " " + shorter + " --bitwise --same-steps").exit_code, 1);
 }
 
 TEST_F(CommandLine, ATokenizerIsTrainedUsedForTrainingAndForGenerating) {

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 
@@ -12,7 +13,7 @@ namespace {
 using testing::HasSubstr;
 
 TEST(ConfigReference, TheDocumentIsWhatTheKeysSay) {
-  std::ifstream in(std::string(COEUS_SOURCE_DIR) + "/docs/configuration.md");
+  std::ifstream in(std::filesystem::path(COEUS_SOURCE_DIR) / "docs/configuration.md");
   std::ostringstream text;
   text << in.rdbuf();
   EXPECT_TRUE(text.str() == config_reference())

@@ -1,6 +1,9 @@
 #include "coeus/train/data_source.h"
 
+#include <algorithm>
+
 #include "coeus/base/error.h"
+#include "coeus/data/images/image_token_ids.h"
 #include "coeus/data/text_encoder.h"
 
 namespace coeus {
@@ -18,6 +21,24 @@ bool wants_tokenizer(const JobConfig& config) {
 
 uint64_t seed_of(const JobConfig& config) {
   return static_cast<uint64_t>(config.training.seed.value_or(0));
+}
+
+bool has_images(const DatasetOptions& options) {
+  return is_image_dataset(options.name) ||
+         std::ranges::any_of(options.mixture, is_image_dataset, &MixtureEntry::dataset);
+}
+
+/// How rows with images are made; nothing for a data set without.
+std::optional<ImageRowOptions> image_rows(const JobConfig& config, const DatasetOptions& dataset,
+                                          int64_t local_batch_size, const Tokenizer* tokenizer) {
+  if (!has_images(dataset)) return std::nullopt;
+  COEUS_ASSERT(tokenizer != nullptr);
+  const ImageDataConfig& data = config.data;
+  return ImageRowOptions{.patch_size = data.patch_size,
+                         .max_patches_per_image = data.max_patches_per_image,
+                         .max_images_per_row = data.max_images_per_batch / local_batch_size,
+                         .packing_buffer_size = data.packing_buffer_size,
+                         .tokens = image_token_ids(*tokenizer)};
 }
 
 }  // namespace
@@ -51,7 +72,8 @@ std::unique_ptr<Loader> make_training_loader(const JobConfig& config,
       .seq_len = training.seq_len,
       .local_batch_size = training.local_batch_size,
       .vocab_size = vocab_size,
-      .positions = training.positions == "document" ? Positions::kDocument : Positions::kSequence};
+      .positions = training.positions == "document" ? Positions::kDocument : Positions::kSequence,
+      .images = image_rows(config, dataset, training.local_batch_size, tokenizer.get())};
   return std::make_unique<Loader>(make_dataset(dataset),
                                   tokenizer ? make_text_encoder(tokenizer) : TextEncoder{}, options,
                                   std::move(masks));
@@ -65,13 +87,14 @@ std::unique_ptr<Loader> make_validation_loader(const JobConfig& config,
                                   .path = validation.dataset_path.value_or(""),
                                   .seed = seed_of(config),
                                   .vocab_size = vocab_size};
-  const LoaderOptions options = {.seq_len = validation.seq_len,
-                                 .local_batch_size = validation.local_batch_size,
-                                 .vocab_size = vocab_size,
-                                 .positions = config.training.positions == "document"
-                                                  ? Positions::kDocument
-                                                  : Positions::kSequence,
-                                 .infinite = validation.steps != -1};
+  const LoaderOptions options = {
+      .seq_len = validation.seq_len,
+      .local_batch_size = validation.local_batch_size,
+      .vocab_size = vocab_size,
+      .positions =
+          config.training.positions == "document" ? Positions::kDocument : Positions::kSequence,
+      .infinite = validation.steps != -1,
+      .images = image_rows(config, dataset, validation.local_batch_size, tokenizer.get())};
   return std::make_unique<Loader>(make_dataset(dataset),
                                   tokenizer ? make_text_encoder(tokenizer) : TextEncoder{}, options,
                                   std::move(masks));

@@ -11,11 +11,12 @@
 #include "coeus/base/log.h"
 #include "coeus/base/random.h"
 #include "coeus/checkpoint/checkpointer.h"
-#include "coeus/checkpoint/initial_weights.h"
+#include "coeus/data/images/image_token_ids.h"
 #include "coeus/data/tokenizer/tokenizer.h"
 #include "coeus/models/registry.h"
 #include "coeus/train/decoding_session.h"
 #include "coeus/train/job_model.h"
+#include "coeus/train/job_weights.h"
 #include "coeus/train/memory_estimate.h"
 #include "coeus/train/metrics/process_memory.h"
 #include "coeus/train/precision.h"
@@ -24,17 +25,9 @@ namespace coeus {
 
 namespace {
 
-void load_weights(Model& model, const JobConfig& config, const GenerateOptions& options) {
-  const NamedTensors tensors = checkpoint_tensors_of(model);
+void load_chosen_weights(Model& model, const JobConfig& config, const GenerateOptions& options) {
   if (!options.checkpoint.empty()) {
-    FileSystem& file_system = posix_file_system();
-    const InitialWeights weights = find_initial_weights(file_system, options.checkpoint);
-    if (has_hugging_face_names(weights.model))
-      HuggingFaceWeights(file_system, options.checkpoint, job_hugging_face_format(config),
-                         shapes_of(tensors), {})
-          .fill(tensors);
-    else
-      load_model_weights(file_system, options.checkpoint, weights, tensors);
+    load_weights(model, config, options.checkpoint);
     return;
   }
   CheckpointConfig checkpoint = config.checkpoint;
@@ -44,7 +37,7 @@ void load_weights(Model& model, const JobConfig& config, const GenerateOptions& 
   Checkpointer checkpointer(checkpoint, config.job.dump_folder);
   if (checkpoint.initial_load_in_hf || checkpoint.last_save_in_hf)
     checkpointer.use_hugging_face(job_hugging_face_format(config), config.model.hf_assets_path);
-  const auto loaded = checkpointer.load_model(tensors);
+  const auto loaded = checkpointer.load_model(checkpoint_tensors_of(model));
   COEUS_CHECK_AS(CheckpointError, loaded.has_value(),
                  "[generate] {} holds no checkpoint; train with checkpoint.enable, or name the "
                  "weights with --checkpoint",
@@ -115,7 +108,13 @@ std::string generate(const JobConfig& job, const GenerateOptions& options,
       "the tokenizer in {} has token ids up to {}, but the model has a vocabulary of "
       "{}",
       config.model.hf_assets_path, tokenizer.largest_id(), model->vocab_size());
-  load_weights(*model, config, options);
+  const auto image_token = tokenizer.token_to_id(kImageToken);
+  COEUS_CHECK_CONFIG(model->patch_dim() == 0 || !image_token ||
+                         std::find(tokens.begin(), tokens.end(), *image_token) == tokens.end(),
+                     "--prompt holds {}, and there is no picture to put there: generate continues "
+                     "text alone",
+                     kImageToken);
+  load_chosen_weights(*model, config, options);
 
   const CounterRandom random(options.seed, "generate");
   std::string text = tokenizer.decode(tokens);

@@ -1,6 +1,7 @@
 #include "coeus/train/model_config.h"
 
 #include "coeus/base/config_schema.h"
+#include "coeus/models/registry.h"
 
 namespace coeus {
 namespace {
@@ -41,8 +42,7 @@ void describe(MxGroupedMmConfig& config, ConfigSection section) {
 }  // namespace
 
 void describe(ModelConfig& config, ConfigSection& section) {
-  section.field("name", config.name, "The model.")
-      .one_of({"llama3", "llama4", "deepseek_v3", "qwen3", "vlm"});
+  section.field("name", config.name, "The model.").one_of(model_names());
   section.field("flavor", config.flavor, "Its size and its masks, such as debugmodel or 8B.");
   section.field("hf_assets_path", config.hf_assets_path,
                 "Folder of the tokenizer: tokenizer.json and tokenizer_config.json.");

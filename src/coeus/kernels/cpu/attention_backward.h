@@ -151,16 +151,16 @@ void load_query_tile(const AttentionBackward<T>& work, int64_t head, int64_t til
   for (int64_t i = 0; i < blocks; ++i) {
     const QueryBlock block = block_at(mask, tile * blocks + i);
     const int64_t place = slot * blocks + i;
-    pack_right<P>(q, block, work.head_dim, to.q + place * q_size);
-    pack_right<P>(grad_out, block, work.value_dim, to.grad_out + place * v_size);
-    pack_right_transposed<P>(q, block, work.head_dim,
-                             P::kScalesQueries ? work.scale * kLog2e<C> : C{1},
-                             to.q_transposed + place * q_size);
-    pack_right_transposed<P>(grad_out, block, work.value_dim, C{1},
-                             to.grad_out_transposed + place * v_size);
+    prefetch_rows(out, {block.begin, std::min(kRowsAhead, block.count)}, work.value_dim);
+    prefetch_rows(grad_out, {block.begin, std::min(kRowsAhead, block.count)}, work.value_dim);
     for (int64_t c = 0; c < kBlock; ++c) {
       const bool real = c < block.count;
       const int64_t at = block.begin + c;
+      if (c + kRowsAhead < block.count) {
+        prefetch_row(out, at + kRowsAhead, work.value_dim);
+        prefetch_row(grad_out, at + kRowsAhead, work.value_dim);
+      }
+      if (real) prefetch_row(q, at, work.head_dim);
       // 2^(score - inf) is 0: columns without a query, or whose query sees nothing, weigh nothing.
       const C log = real ? lse[at] * kLog2e<C> : kInfinity<C>;
       to.lse[place * kBlock + c] = log == -kInfinity<C> ? kInfinity<C> : log;
@@ -172,6 +172,13 @@ void load_query_tile(const AttentionBackward<T>& work, int64_t head, int64_t til
                    as_compute(grad_out.data[at * grad_out.stride + d]);
       to.delta[place * kBlock + c] = delta;
     }
+    pack_right<P>(q, block, work.head_dim, to.q + place * q_size);
+    pack_right<P>(grad_out, block, work.value_dim, to.grad_out + place * v_size);
+    pack_right_transposed<P>(q, block, work.head_dim,
+                             P::kScalesQueries ? work.scale * kLog2e<C> : C{1},
+                             to.q_transposed + place * q_size);
+    pack_right_transposed<P>(grad_out, block, work.value_dim, C{1},
+                             to.grad_out_transposed + place * v_size);
   }
 }
 
@@ -205,10 +212,13 @@ void store_no_gradient(const AttentionBackward<T>& work, int64_t head, int64_t t
 /// Writes gradients that were gathered for `rows` keys or values, times `factor`.
 template <class T, class C>
 void store_key_rows(const C* gathered, int64_t gathered_stride, int64_t rows, int64_t dim, C factor,
-                    T* to, int64_t stride) {
-  for (int64_t i = 0; i < rows; ++i)
+                    AttentionOperand<T> to) {
+  prefetch_rows(to, {0, std::min(kRowsAhead, rows)}, dim);
+  for (int64_t i = 0; i < rows; ++i) {
+    if (i + kRowsAhead < rows) prefetch_row(to, i + kRowsAhead, dim);
     for (int64_t d = 0; d < dim; ++d)
-      to[i * stride + d] = from_compute<T>(gathered[i * gathered_stride + d] * factor);
+      to.data[i * to.stride + d] = from_compute<T>(gathered[i * gathered_stride + d] * factor);
+  }
 }
 
 /// Turns finished scores into weights, in place.
@@ -316,10 +326,8 @@ void attention_backward(const AttentionBackward<T>& work) {
       for (int64_t j = lists.partial_offsets[tile]; j < lists.partial_offsets[tile + 1]; ++j)
         visit_tile(lists.partial_tiles[j], mask.by_key_entries[j]);
       if (h + 1 == work.heads) {
-        store_key_rows(grad_k, k_stride, rows, work.head_dim, work.scale,
-                       work.grad_k.data + begin * work.grad_k.stride, work.grad_k.stride);
-        store_key_rows(grad_v, v_stride, rows, work.value_dim, C{1},
-                       work.grad_v.data + begin * work.grad_v.stride, work.grad_v.stride);
+        store_key_rows(grad_k, k_stride, rows, work.head_dim, work.scale, work.grad_k.from(begin));
+        store_key_rows(grad_v, v_stride, rows, work.value_dim, C{1}, work.grad_v.from(begin));
       }
     }
   }

@@ -125,13 +125,22 @@ inline auto visible_lanes(const BitsOf<C>* word, int64_t j) {
   return (load(word) & (Vector<BitsOf<C>>{} + (BitsOf<C>{1} << j))) != 0;
 }
 
-/// Asks for the block's rows of x, which lie apart, before they are needed.
+/// How many rows ahead of their use rows are asked for: tokens of a head lie apart, in an order
+/// that no CPU guesses.
+constexpr int64_t kRowsAhead = 8;
+
+/// Asks for the row of a token before it is read or, of an operand that is not const, written.
+template <class T>
+inline void prefetch_row(AttentionOperand<T> x, int64_t token, int64_t dim) {
+  constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(T));
+  for (int64_t d = 0; d < dim; d += kLine)
+    __builtin_prefetch(x.data + token * x.stride + d, !std::is_const_v<T>);
+}
+
+/// Asks for all rows of a block.
 template <class T>
 inline void prefetch_rows(AttentionOperand<T> x, QueryBlock block, int64_t dim) {
-  constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(T));
-  for (int64_t c = 0; c < block.count; ++c)
-    for (int64_t d = 0; d < dim; d += kLine)
-      __builtin_prefetch(x.data + (block.begin + c) * x.stride + d, !std::is_const_v<T>);
+  for (int64_t c = 0; c < block.count; ++c) prefetch_row(x, block.begin + c, dim);
 }
 
 /// Scales scores in place, where that was not done to q, and hides those that the mask hides.

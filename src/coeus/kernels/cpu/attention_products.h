@@ -58,6 +58,7 @@ struct PlainProducts {
     static void pack(AttentionOperand<const T> x, int64_t rows, int64_t dim, std::byte* packed) {
       C* to = reinterpret_cast<C*>(packed);
       for (int64_t i = 0; i < rows; ++i, to += padded(dim)) {
+        if (i + kRowsAhead < rows) prefetch_row(x, i + kRowsAhead, dim);
         const T* from = x.data + i * x.stride;
         for (int64_t d = 0; d < dim; ++d) to[d] = as_compute(from[d]);
         std::fill(to + dim, to + padded(dim), C{});

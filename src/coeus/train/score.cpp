@@ -10,6 +10,7 @@
 #include "coeus/base/error.h"
 #include "coeus/base/log.h"
 #include "coeus/checkpoint/hugging_face_config.h"
+#include "coeus/data/images/image_token_ids.h"
 #include "coeus/data/tokenizer/tokenizer.h"
 #include "coeus/models/hugging_face.h"
 #include "coeus/models/registry.h"
@@ -71,8 +72,10 @@ void score_batch(Model& model, const std::vector<ScoreLine>& lines, const ScoreB
 /// Reads the tokenizer when the first text comes.
 class LazyTokenizer {
  public:
-  LazyTokenizer(std::string folder, int64_t vocab_size)
-      : folder_(std::move(folder)), vocab_size_(vocab_size) {}
+  LazyTokenizer(std::string folder, const Model& plan)
+      : folder_(std::move(folder)),
+        vocab_size_(plan.vocab_size()),
+        reads_images_(plan.patch_dim() > 0) {}
 
   std::vector<int32_t> encode(const std::string& text) {
     if (!tokenizer_) {
@@ -82,18 +85,27 @@ class LazyTokenizer {
                          "vocabulary of {}",
                          folder_, tokenizer_->largest_id(), vocab_size_);
     }
-    return tokenizer_->encode(text, {.add_bos = tokenizer_->bos_id().has_value()});
+    const std::vector<int32_t> tokens =
+        tokenizer_->encode(text, {.add_bos = tokenizer_->bos_id().has_value()});
+    const auto image = tokenizer_->token_to_id(kImageToken);
+    COEUS_CHECK_DATA(
+        !reads_images_ || !image || std::find(tokens.begin(), tokens.end(), *image) == tokens.end(),
+        "--input: a text holds {}, and there is no picture to put there: score takes text alone",
+        kImageToken);
+    return tokens;
   }
 
  private:
   std::string folder_;
   int64_t vocab_size_;
+  bool reads_images_;
   std::unique_ptr<Tokenizer> tokenizer_;
 };
 
 std::vector<ScoreLine> read_input(const JobConfig& config, const std::string& input,
-                                  int64_t vocab_size) {
-  LazyTokenizer tokenizer(config.model.hf_assets_path, vocab_size);
+                                  const Model& plan) {
+  const int64_t vocab_size = plan.vocab_size();
+  LazyTokenizer tokenizer(config.model.hf_assets_path, plan);
   const auto encode = [&](const std::string& text) { return tokenizer.encode(text); };
   if (input == "-") return read_score_lines(std::cin, "standard input", vocab_size, encode);
   std::error_code ignored;
@@ -204,7 +216,7 @@ ScoreSummary score(const JobConfig& config, const ScoreOptions& options) {
   const std::shared_ptr<Model> plan = build_job_model(config, at::kMeta);
   // Made before the work, so that it is not done in vain.
   WholeFile output(options.output);
-  const std::vector<ScoreLine> lines = read_input(config, options.input, plan->vocab_size());
+  const std::vector<ScoreLine> lines = read_input(config, options.input, *plan);
   check_lengths(config, options.input, *plan, lines);
 
   const auto longest = static_cast<int64_t>(longest_of(lines).tokens.size());

@@ -25,4 +25,23 @@ std::filesystem::path RunTest::train(const std::string& name, std::vector<std::s
   return out;
 }
 
+void RunTest::copy_checkpoint(const std::string& from, const std::string& to, int64_t step) const {
+  const auto saved = std::filesystem::path("checkpoint") / ("step-" + std::to_string(step));
+  std::filesystem::create_directories(folder_ / to / "checkpoint");
+  std::filesystem::copy(folder_ / from / saved, folder_ / to / saved,
+                        std::filesystem::copy_options::recursive);
+}
+
+void RunTest::expect_equal_bits(const LossCurve& a, const LossCurve& b) {
+  expect_continues(a, b, 0);
+}
+
+void RunTest::expect_continues(const LossCurve& resumed, const LossCurve& whole, int64_t step) {
+  ASSERT_EQ(resumed.size(), whole.size() - step);
+  for (const auto& [at, point] : resumed) {
+    EXPECT_EQ(point.loss, whole.at(at).loss) << "step " << at;
+    EXPECT_EQ(point.grad_norm, whole.at(at).grad_norm) << "step " << at;
+  }
+}
+
 }  // namespace coeus

@@ -29,29 +29,13 @@ class TrainingRun : public RunTest {
     return read_loss_curve(train(name, all) / "metrics.jsonl");
   }
 
-  static void expect_equal_bits(const LossCurve& a, const LossCurve& b) {
-    ASSERT_EQ(a.size(), b.size());
-    for (const auto& [step, point] : a) {
-      EXPECT_EQ(point.loss, b.at(step).loss) << "step " << step;
-      EXPECT_EQ(point.grad_norm, b.at(step).grad_norm) << "step " << step;
-    }
-  }
-
   /// Trains, then resumes a second run from the first one's checkpoint of `step`: the rest must
   /// repeat.
   void expect_resume_is_exact(const std::vector<std::string>& flags, int64_t step) {
     const LossCurve whole = losses("whole", flags);
-    const std::string saved = "step-" + std::to_string(step);
-    std::filesystem::create_directories(folder_ / "resumed" / "checkpoint");
-    std::filesystem::copy(folder_ / "whole" / "checkpoint" / saved,
-                          folder_ / "resumed" / "checkpoint" / saved,
-                          std::filesystem::copy_options::recursive);
+    copy_checkpoint("whole", "resumed", step);
     const LossCurve resumed = losses("resumed", flags);
-    ASSERT_EQ(resumed.size(), whole.size() - step);
-    for (const auto& [at, point] : resumed) {
-      EXPECT_EQ(point.loss, whole.at(at).loss) << "step " << at;
-      EXPECT_EQ(point.grad_norm, whole.at(at).grad_norm) << "step " << at;
-    }
+    expect_continues(resumed, whole, step);
   }
 };
 
@@ -133,10 +117,7 @@ class ExcludedStates : public TrainingRun {
 
   /// The logged steps, as JSON, of the run that leaves out `excluded`.
   std::map<int64_t, nlohmann::json> resume_without(const std::string& excluded) {
-    std::filesystem::create_directories(folder_ / "resumed" / "checkpoint");
-    std::filesystem::copy(folder_ / "whole" / "checkpoint" / "step-4",
-                          folder_ / "resumed" / "checkpoint" / "step-4",
-                          std::filesystem::copy_options::recursive);
+    copy_checkpoint("whole", "resumed", 4);
     train_on("resumed", {"--checkpoint.exclude_from_loading=" + excluded});
     return read_metrics("resumed");
   }

@@ -15,7 +15,7 @@ cuda_cupti_version=13.0.85
 
 packages=(g++ cmake ninja-build ccache pkg-config
   libtomlplusplus-dev libcli11-dev libfmt-dev libspdlog-dev nlohmann-json3-dev
-  libpcre2-dev libicu-dev zlib1g-dev libzstd-dev libxxhash-dev libpng-dev libturbojpeg0-dev
+  libpcre2-dev libicu-dev zlib1g-dev libzstd-dev libxxhash-dev libpng-dev libturbojpeg0-dev libgloo-dev
   libgtest-dev libgmock-dev libbenchmark-dev fortunes)
 check_packages=(git python3 clang-format-16 clang-tidy-16)
 # /usr/bin/python3 by its full name: the pip that apt installs belongs to it.

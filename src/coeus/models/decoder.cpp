@@ -8,7 +8,6 @@
 #include "coeus/base/error.h"
 #include "coeus/mask/lower.h"
 #include "coeus/nn/init.h"
-#include "coeus/ops/linear.h"
 
 namespace coeus {
 
@@ -23,7 +22,9 @@ Decoder::Decoder(DecoderSizes sizes, const at::TensorOptions& options,
     layers->push_back(layers_.back());
   }
   norm_ = register_module("norm", nn::RMSNorm(sizes_.dim, sizes_.norm_eps, options));
-  if (!sizes_.tied_output)
+  if (sizes_.tied_output)
+    tied_output_ = register_module("output", nn::TiedLinear(tok_embeddings_->weight));
+  else
     output_ = register_module("output", nn::Linear(sizes_.dim, sizes_.vocab_size, options));
 }
 
@@ -54,7 +55,7 @@ at::Tensor Decoder::run_blocks(at::Tensor h, const nn::OrderedInputs& inputs) {
 at::Tensor Decoder::logits(const at::Tensor& h) { return output(norm_(h)); }
 
 at::Tensor Decoder::output(const at::Tensor& normed) {
-  return output_ ? output_(normed) : coeus::linear(normed, tok_embeddings_->weight);
+  return output_ ? output_(normed) : tied_output_(normed);
 }
 
 AttentionMasks Decoder::get_attention_masks(std::span<const SequenceLayout> rows) const {

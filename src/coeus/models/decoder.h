@@ -77,7 +77,8 @@ class Decoder : public Model {
   nn::Embedding tok_embeddings_{nullptr};
   std::vector<std::shared_ptr<nn::Block>> layers_;
   nn::RMSNorm norm_{nullptr};
-  nn::Linear output_{nullptr};  ///< null with tied weights
+  nn::Linear output_{nullptr};           ///< null with tied weights
+  nn::TiedLinear tied_output_{nullptr};  ///< null without
 };
 
 }  // namespace coeus

@@ -40,9 +40,10 @@ AttentionImpl::AttentionImpl(const AttentionSizes& sizes, AttentionEngine engine
   inner_attention_ = register_module("inner_attention", InnerAttention(engine));
 }
 
-at::Tensor AttentionImpl::forward(const at::Tensor& x, const at::Tensor& rope_table,
+at::Tensor AttentionImpl::forward(const at::Tensor& input, const at::Tensor& rope_table,
                                   const at::Tensor& positions, const BlockMask& mask,
                                   KeyValueCache* cache) {
+  const at::Tensor x = entered(input);
   const auto heads = [&](Linear& projection) {
     return projection(x).unflatten(-1, {-1, head_dim_});
   };
@@ -59,7 +60,7 @@ at::Tensor AttentionImpl::forward(const at::Tensor& x, const at::Tensor& rope_ta
   if (temperature_) q = sharpened(q, positions, *temperature_);
   at::Tensor v = heads(wv);
   if (cache != nullptr) cache->extend(this, {&k, &v});
-  return wo(inner_attention_(q, k, v, mask).flatten(-2));
+  return left(wo(inner_attention_(q, k, v, mask).flatten(-2)));
 }
 
 void AttentionImpl::init_weights(uint64_t seed, const std::string& name, double out_std) {

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <torch/nn/module.h>
 #include <torch/nn/pimpl.h>
 
 #include <optional>
@@ -9,6 +8,7 @@
 #include "coeus/mask/block_mask.h"
 #include "coeus/nn/inner_attention.h"
 #include "coeus/nn/key_value_cache.h"
+#include "coeus/nn/layer.h"
 #include "coeus/nn/linear.h"
 
 namespace coeus::nn {
@@ -37,7 +37,7 @@ struct AttentionSizes {
 
 /// Grouped-query self-attention with rotary positions (Llama 3: arXiv 2407.21783). What the tokens'
 /// order decides, positions and mask, comes in as arguments.
-class AttentionImpl : public torch::nn::Module {
+class AttentionImpl : public Layer {
  public:
   /// Throws Error unless n_heads is a multiple of n_kv_heads.
   AttentionImpl(const AttentionSizes& sizes, AttentionEngine engine,

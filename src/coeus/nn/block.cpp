@@ -6,8 +6,9 @@
 
 namespace coeus::nn {
 
-at::Tensor Block::run(const at::Tensor& h, const OrderedInputs& inputs) {
-  const at::Tensor out = kept_or_recomputed(h, inputs);
+at::Tensor Block::run(const at::Tensor& input, const OrderedInputs& inputs) {
+  const at::Tensor h = entered(input);
+  const at::Tensor out = left(kept_or_recomputed(h, inputs));
   if (observer_) observer_(h, out);
   return out;
 }

@@ -1,7 +1,5 @@
 #pragma once
 
-#include <torch/nn/module.h>
-
 #include <functional>
 #include <optional>
 #include <string>
@@ -9,6 +7,7 @@
 
 #include "coeus/mask/block_mask.h"
 #include "coeus/nn/key_value_cache.h"
+#include "coeus/nn/layer.h"
 #include "coeus/ops/kept_results.h"
 
 namespace coeus::nn {
@@ -25,7 +24,7 @@ struct OrderedInputs {
 
 /// A layer of a model, from hidden state to hidden state [batch, seq, dim]: the unit that
 /// activation checkpointing recomputes, and that other parallelisms will shard and place.
-class Block : public torch::nn::Module {
+class Block : public Layer {
  public:
   /// The layer's own computation.
   virtual at::Tensor forward(const at::Tensor& h, const OrderedInputs& inputs) = 0;

@@ -13,7 +13,7 @@ EmbeddingImpl::EmbeddingImpl(int64_t vocab_size, int64_t dim, const at::TensorOp
 }
 
 at::Tensor EmbeddingImpl::forward(const at::Tensor& tokens) {
-  return at::embedding(weight, tokens);
+  return left(at::embedding(weight, entered(tokens)));
 }
 
 }  // namespace coeus::nn

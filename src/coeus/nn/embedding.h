@@ -1,12 +1,13 @@
 #pragma once
 
-#include <torch/nn/module.h>
 #include <torch/nn/pimpl.h>
+
+#include "coeus/nn/layer.h"
 
 namespace coeus::nn {
 
 /// A table of one vector a token. weight: [vocab_size, dim].
-class EmbeddingImpl : public torch::nn::Module {
+class EmbeddingImpl : public Layer {
  public:
   /// The weight is allocated, not initialised. Throws Error for a size below 1.
   EmbeddingImpl(int64_t vocab_size, int64_t dim, const at::TensorOptions& options);

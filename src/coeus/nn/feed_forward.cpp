@@ -14,7 +14,10 @@ FeedForwardImpl::FeedForwardImpl(int64_t dim, int64_t hidden_dim,
   w3 = register_module("w3", Linear(dim, hidden_dim, options));
 }
 
-at::Tensor FeedForwardImpl::forward(const at::Tensor& x) { return w2(swiglu(w1(x), w3(x))); }
+at::Tensor FeedForwardImpl::forward(const at::Tensor& input) {
+  const at::Tensor x = entered(input);
+  return left(w2(swiglu(w1(x), w3(x))));
+}
 
 void FeedForwardImpl::init_weights(uint64_t seed, const std::string& name, double out_std) {
   init_truncated_normal(w1->weight, seed, name + ".w1.weight", 0.02);

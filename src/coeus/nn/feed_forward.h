@@ -1,16 +1,16 @@
 #pragma once
 
-#include <torch/nn/module.h>
 #include <torch/nn/pimpl.h>
 
 #include <string>
 
+#include "coeus/nn/layer.h"
 #include "coeus/nn/linear.h"
 
 namespace coeus::nn {
 
 /// w2(silu(w1 x) * w3 x): the SwiGLU feed-forward layer (Shazeer, arXiv 2002.05202).
-class FeedForwardImpl : public torch::nn::Module {
+class FeedForwardImpl : public Layer {
  public:
   FeedForwardImpl(int64_t dim, int64_t hidden_dim, const at::TensorOptions& options);
   /// x: [..., dim], returned in the same shape.

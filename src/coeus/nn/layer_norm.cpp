@@ -13,7 +13,7 @@ LayerNormImpl::LayerNormImpl(int64_t dim, double eps, const at::TensorOptions& o
 }
 
 at::Tensor LayerNormImpl::forward(const at::Tensor& x) {
-  return at::layer_norm(x, {weight.size(0)}, weight, bias, eps_);
+  return left(at::layer_norm(entered(x), {weight.size(0)}, weight, bias, eps_));
 }
 
 void LayerNormImpl::init_weights() {

@@ -1,13 +1,14 @@
 #pragma once
 
-#include <torch/nn/module.h>
 #include <torch/nn/pimpl.h>
+
+#include "coeus/nn/layer.h"
 
 namespace coeus::nn {
 
 /// (x - mean) / sqrt(variance + eps) * weight + bias over the last dimension (Ba et al., arXiv
 /// 1607.06450). weight and bias: [dim].
-class LayerNormImpl : public torch::nn::Module {
+class LayerNormImpl : public Layer {
  public:
   /// Weight and bias are allocated, not initialised.
   LayerNormImpl(int64_t dim, double eps, const at::TensorOptions& options);

@@ -16,9 +16,13 @@ LinearImpl::LinearImpl(int64_t in_features, int64_t out_features, const at::Tens
 }
 
 at::Tensor LinearImpl::forward(const at::Tensor& x) {
-  const at::Tensor product = coeus::linear(x, weight);
+  const at::Tensor product = coeus::linear(entered(x), weight);
   // Under autocast the product is narrower than the bias.
-  return bias.defined() ? product + bias.to(product.scalar_type()) : product;
+  return left(bias.defined() ? product + bias.to(product.scalar_type()) : product);
+}
+
+at::Tensor TiedLinearImpl::forward(const at::Tensor& x) {
+  return left(coeus::linear(entered(x), weight_));
 }
 
 }  // namespace coeus::nn

@@ -1,13 +1,14 @@
 #pragma once
 
-#include <torch/nn/module.h>
 #include <torch/nn/pimpl.h>
+
+#include "coeus/nn/layer.h"
 
 namespace coeus::nn {
 
 /// y = x W^T, plus a bias if asked for, as vision encoders want it. weight: [out_features,
 /// in_features]; bias: [out_features].
-class LinearImpl : public torch::nn::Module {
+class LinearImpl : public Layer {
  public:
   /// Weight and bias are allocated, not initialised. Throws Error for a size below 1.
   LinearImpl(int64_t in_features, int64_t out_features, const at::TensorOptions& options,
@@ -19,5 +20,17 @@ class LinearImpl : public torch::nn::Module {
   at::Tensor bias;  ///< undefined without one
 };
 TORCH_MODULE(Linear);
+
+/// The same by a weight of another layer, which it shares and does not list among its parameters.
+class TiedLinearImpl : public Layer {
+ public:
+  /// weight: [out_features, in_features].
+  explicit TiedLinearImpl(at::Tensor weight) : weight_(std::move(weight)) {}
+  at::Tensor forward(const at::Tensor& x);
+
+ private:
+  at::Tensor weight_;
+};
+TORCH_MODULE(TiedLinear);
 
 }  // namespace coeus::nn

@@ -10,6 +10,8 @@ RMSNormImpl::RMSNormImpl(int64_t dim, double eps, const at::TensorOptions& optio
   weight = register_parameter("weight", at::empty({dim}, options));
 }
 
-at::Tensor RMSNormImpl::forward(const at::Tensor& x) { return rms_norm(x, weight, eps_); }
+at::Tensor RMSNormImpl::forward(const at::Tensor& x) {
+  return left(rms_norm(entered(x), weight, eps_));
+}
 
 }  // namespace coeus::nn

@@ -1,12 +1,13 @@
 #pragma once
 
-#include <torch/nn/module.h>
 #include <torch/nn/pimpl.h>
+
+#include "coeus/nn/layer.h"
 
 namespace coeus::nn {
 
 /// x / sqrt(mean(x^2) + eps) * weight over the last dimension (see ops/rms_norm.h). weight: [dim].
-class RMSNormImpl : public torch::nn::Module {
+class RMSNormImpl : public Layer {
  public:
   RMSNormImpl(int64_t dim, double eps, const at::TensorOptions& options);
   /// x: [..., dim], returned in the same shape and dtype.

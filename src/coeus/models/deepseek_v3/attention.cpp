@@ -37,9 +37,10 @@ at::Tensor AttentionImpl::queries(const at::Tensor& x, const at::Tensor& rope_ta
   return at::cat({parts[0], rope(parts[1], rope_table, positions)}, -1);
 }
 
-at::Tensor AttentionImpl::forward(const at::Tensor& x, const at::Tensor& rope_table,
+at::Tensor AttentionImpl::forward(const at::Tensor& input, const at::Tensor& rope_table,
                                   const at::Tensor& positions, const BlockMask& mask,
                                   nn::KeyValueCache* cache) {
+  const at::Tensor x = entered(input);
   const at::Tensor q = queries(x, rope_table, positions);
   const auto compressed =
       wkv_a_(x).split_with_sizes({sizes_.kv_lora_rank, sizes_.qk_rope_head_dim}, -1);
@@ -47,10 +48,10 @@ at::Tensor AttentionImpl::forward(const at::Tensor& x, const at::Tensor& rope_ta
   at::Tensor k_rope = rope(compressed[1].unsqueeze(2), rope_table, positions);
   if (cache != nullptr) cache->extend(this, {&latent, &k_rope});
   const auto parts = wkv_b_(latent)
-                         .unflatten(-1, {sizes_.n_heads, -1})
+                         .unflatten(-1, {-1, sizes_.qk_nope_head_dim + sizes_.v_head_dim})
                          .split_with_sizes({sizes_.qk_nope_head_dim, sizes_.v_head_dim}, -1);
-  const at::Tensor k = at::cat({parts[0], k_rope.expand({-1, -1, sizes_.n_heads, -1})}, -1);
-  return wo_(inner_attention_(q, k, parts[1], mask).flatten(-2));
+  const at::Tensor k = at::cat({parts[0], k_rope.expand({-1, -1, parts[0].size(2), -1})}, -1);
+  return left(wo_(inner_attention_(q, k, parts[1], mask).flatten(-2)));
 }
 
 void AttentionImpl::init_weights(uint64_t seed, const std::string& prefix, double out_std) {

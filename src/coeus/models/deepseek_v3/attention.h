@@ -23,7 +23,7 @@ struct AttentionSizes {
 
 /// Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434, 2.1): keys and values are made of
 /// one small latent a token, and one rotated key part serves all heads.
-class AttentionImpl : public torch::nn::Module {
+class AttentionImpl : public nn::Layer {
  public:
   /// `scale` multiplies the scores.
   AttentionImpl(const AttentionSizes& sizes, double scale, AttentionEngine engine,

@@ -25,9 +25,10 @@ AttentionImpl::AttentionImpl(const AttentionSizes& sizes, AttentionEngine engine
   inner_attention_ = register_module("inner_attention", nn::InnerAttention(engine));
 }
 
-at::Tensor AttentionImpl::forward(const at::Tensor& x, const at::Tensor& rope_table,
+at::Tensor AttentionImpl::forward(const at::Tensor& input, const at::Tensor& rope_table,
                                   const at::Tensor& positions, const BlockMask& mask,
                                   nn::KeyValueCache* cache) {
+  const at::Tensor x = entered(input);
   const auto heads = [&](nn::Linear& projection) {
     return projection(x).unflatten(-1, {-1, head_dim_});
   };
@@ -39,7 +40,7 @@ at::Tensor AttentionImpl::forward(const at::Tensor& x, const at::Tensor& rope_ta
   at::Tensor k = rotated(wk_, k_norm_);
   at::Tensor v = heads(wv_);
   if (cache != nullptr) cache->extend(this, {&k, &v});
-  return wo_(inner_attention_(q, k, v, mask).flatten(-2));
+  return left(wo_(inner_attention_(q, k, v, mask).flatten(-2)));
 }
 
 void AttentionImpl::init_weights(uint64_t seed, const std::string& prefix, double out_std) {

@@ -2,6 +2,7 @@
 
 #include "coeus/nn/inner_attention.h"
 #include "coeus/nn/key_value_cache.h"
+#include "coeus/nn/layer.h"
 #include "coeus/nn/linear.h"
 #include "coeus/nn/rms_norm.h"
 
@@ -20,7 +21,7 @@ struct AttentionSizes {
 
 /// Grouped-query self-attention whose queries and keys are normed head by head before their halves
 /// are rotated.
-class AttentionImpl : public torch::nn::Module {
+class AttentionImpl : public nn::Layer {
  public:
   /// Throws Error unless n_heads is a multiple of n_kv_heads.
   AttentionImpl(const AttentionSizes& sizes, AttentionEngine engine,

@@ -20,6 +20,13 @@ GroupedExpertsImpl::GroupedExpertsImpl(int64_t dim, int64_t hidden_dim, int64_t 
 }
 
 at::Tensor GroupedExpertsImpl::forward(const at::Tensor& x, const at::Tensor& expert_ends) {
+  if (!dispatch_) return computed(x, expert_ends);
+  return dispatch_(x, expert_ends, [this](const at::Tensor& rows, const at::Tensor& ends) {
+    return computed(rows, ends);
+  });
+}
+
+at::Tensor GroupedExpertsImpl::computed(const at::Tensor& x, const at::Tensor& expert_ends) const {
   const auto project = [&](const at::Tensor& input, const at::Tensor& weight) {
     return grouped_linear(input, weight, expert_ends, use_grouped_mm_);
   };

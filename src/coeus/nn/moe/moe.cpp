@@ -39,7 +39,8 @@ MoEImpl::MoEImpl(int64_t dim, int64_t hidden_dim, const MoEOptions& moe,
   reset_usage();
 }
 
-at::Tensor MoEImpl::forward(const at::Tensor& input) {
+at::Tensor MoEImpl::forward(const at::Tensor& hidden) {
+  const at::Tensor input = entered(hidden);
   const at::Tensor x = input.reshape({-1, input.size(-1)});
   const Routing routing = router(x, expert_bias);
   const TokenOrder order = order_by_expert(routing.experts, moe_.num_experts);
@@ -54,7 +55,7 @@ at::Tensor MoEImpl::forward(const at::Tensor& input) {
   if (!moe_.score_before_experts) routed = scored(routed, scores);
   at::Tensor out = from_expert_order(routed, order);
   if (shared_experts) out = shared_experts(x) + out;
-  return with_losses(out.to(input.scalar_type()), routing, input.size(0)).view(input.sizes());
+  return left(with_losses(out.to(input.scalar_type()), routing, input.size(0)).view(input.sizes()));
 }
 
 at::Tensor MoEImpl::with_losses(const at::Tensor& out, const Routing& routing, int64_t rows) {

@@ -1,12 +1,12 @@
 // A mixture-of-experts layer: router, order, experts, shared experts, load balance.
 #pragma once
 
-#include <torch/nn/module.h>
 #include <torch/nn/pimpl.h>
 
 #include <string>
 
 #include "coeus/nn/feed_forward.h"
+#include "coeus/nn/layer.h"
 #include "coeus/nn/moe/experts.h"
 #include "coeus/nn/moe/moe_options.h"
 #include "coeus/nn/moe/router.h"
@@ -23,7 +23,7 @@ struct MoEUsage {
 /// Each token to its experts, and to the shared ones (DeepSeekMoE, arXiv 2401.06066). Parameters
 /// have TorchTitan's names: experts.w1, router.gate.weight, shared_experts.w1.weight; expert_bias
 /// is a buffer. On a GPU nothing is read back to the host.
-class MoEImpl : public torch::nn::Module {
+class MoEImpl : public Layer {
  public:
   /// hidden_dim: of one expert. Throws Error for sizes that do not fit each other.
   MoEImpl(int64_t dim, int64_t hidden_dim, const MoEOptions& moe, const at::TensorOptions& options);

@@ -1,0 +1,62 @@
+#include "coeus/comm/parallel_groups.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <map>
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
+
+#include "coeus/base/error.h"
+#include "coeus/comm/peer_lost_error.h"
+
+namespace coeus {
+
+std::shared_ptr<ProcessGroup> make_process_group(const Rendezvous& rendezvous,
+                                                 const std::string& name,
+                                                 const std::vector<int64_t>& ranks, int64_t rank) {
+  const auto place = std::find(ranks.begin(), ranks.end(), rank);
+  COEUS_ASSERT(place != ranks.end());
+  if (ranks.size() == 1) return std::make_shared<ProcessGroup>();
+  using Gloo = c10d::ProcessGroupGloo;
+  const auto number = static_cast<int>(place - ranks.begin());
+  try {
+    auto options = Gloo::Options::create(rendezvous.timeout);
+    options->devices.push_back(rendezvous.host.empty()
+                                   ? Gloo::createDefaultDevice()
+                                   : Gloo::createDeviceForHostname(rendezvous.host));
+    // The ranks tell apart groups of one name, such as the two halves of a job.
+    auto store = c10::make_intrusive<c10d::PrefixStore>(
+        fmt::format("{}/{}", name, fmt::join(ranks, ",")), rendezvous.store);
+    return std::make_shared<ProcessGroup>(
+        name, ranks, number,
+        c10::make_intrusive<Gloo>(store, number, static_cast<int>(ranks.size()), options));
+  } catch (const std::exception& error) {
+    throw PeerLostError(fmt::format("[{}] the ranks {} could not be joined into a group: {}", name,
+                                    fmt::join(ranks, ", "), error.what()));
+  }
+}
+
+ParallelGroups make_parallel_groups(const Rendezvous& rendezvous, const Mesh& mesh) {
+  ParallelGroups groups(mesh);
+  std::map<std::vector<int64_t>, std::shared_ptr<ProcessGroup>> made;
+  const auto group = [&](const char* name, const std::vector<int64_t>& ranks) {
+    std::shared_ptr<ProcessGroup>& known = made[ranks];
+    if (!known) known = make_process_group(rendezvous, name, ranks, mesh.rank());
+    return known;
+  };
+  groups.world = group("world", mesh.all_ranks());
+  groups.pipeline = group("pp", mesh.pipeline_ranks());
+  groups.replicate = group("dp_replicate", mesh.replicate_ranks());
+  groups.shard = group("dp_shard_cp", mesh.shard_ranks());
+  groups.data = group("dp", mesh.data_group_ranks());
+  groups.loss = group("dp_cp", mesh.loss_ranks());
+  groups.context = group("cp", mesh.context_ranks());
+  groups.tensor = group("tp", mesh.tensor_ranks());
+  groups.expert = group("ep", mesh.expert_ranks());
+  groups.expert_shard = group("dp_shard_mod_ep", mesh.expert_shard_ranks());
+  return groups;
+}
+
+}  // namespace coeus

@@ -1,0 +1,52 @@
+// A process group for each role that ranks play together.
+#pragma once
+
+#include <torch/csrc/distributed/c10d/Store.hpp>
+
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "coeus/comm/mesh.h"
+#include "coeus/comm/process_group.h"
+
+namespace coeus {
+
+/// The groups that this rank is a member of; see Mesh for who is in which. Groups of the same ranks
+/// are one.
+struct ParallelGroups {
+  explicit ParallelGroups(const Mesh& mesh) : mesh(mesh) {}
+
+  Mesh mesh;
+  using Group = std::shared_ptr<ProcessGroup>;
+  Group world = std::make_shared<ProcessGroup>();
+  Group pipeline = world;
+  Group replicate = world;
+  Group shard = world;
+  Group data = world;
+  Group loss = world;
+  Group context = world;
+  Group tensor = world;
+  Group expert = world;
+  Group expert_shard = world;
+};
+
+/// How ranks meet.
+struct Rendezvous {
+  c10::intrusive_ptr<c10d::Store> store;
+  /// An address of this machine that the other ranks reach; empty: the one of its host name.
+  std::string host;
+  /// How long an exchange may take.
+  std::chrono::milliseconds timeout = std::chrono::minutes(30);
+};
+
+/// A group of these ranks over Gloo, under a name that is its own among the job's. All members
+/// call it; throws PeerLostError for one that does not come.
+std::shared_ptr<ProcessGroup> make_process_group(const Rendezvous& rendezvous,
+                                                 const std::string& name,
+                                                 const std::vector<int64_t>& ranks, int64_t rank);
+
+/// All groups of this rank; all ranks of the job call it.
+ParallelGroups make_parallel_groups(const Rendezvous& rendezvous, const Mesh& mesh);
+
+}  // namespace coeus

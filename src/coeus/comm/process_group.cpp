@@ -1,0 +1,275 @@
+#include "coeus/comm/process_group.h"
+
+#include <torch/types.h>
+#include <torch/csrc/distributed/c10d/Backend.hpp>
+
+#include <algorithm>
+#include <mutex>
+#include <numeric>
+
+#include "coeus/base/error.h"
+#include "coeus/comm/peer_lost_error.h"
+
+namespace coeus {
+
+namespace {
+
+/// Below so many values, every rank gets all ranks' values and reduces them itself: one exchange
+/// instead of two.
+constexpr int64_t kReducedByEveryRank = 4096;
+
+/// Hands an exchange to c10d, whose flight recorder keeps a table of all groups of the process
+/// without a lock: groups of different threads must not start exchanges at once.
+template <class Start>
+c10::intrusive_ptr<c10d::Work> enqueued(Start start) {
+  static std::mutex mutex;
+  const std::lock_guard lock(mutex);
+  return start();
+}
+
+int64_t sum_of(const std::vector<int64_t>& values) {
+  return std::accumulate(values.begin(), values.end(), int64_t{0});
+}
+
+std::vector<int64_t> with_rows(const at::Tensor& x, int64_t rows) {
+  std::vector<int64_t> sizes = x.sizes().vec();
+  sizes[0] = rows;
+  return sizes;
+}
+
+}  // namespace
+
+Pending::Pending(c10::intrusive_ptr<c10d::Work> work, std::vector<at::Tensor> kept,
+                 std::function<at::Tensor()> finish)
+    : work_(std::move(work)), kept_(std::move(kept)), finish_(std::move(finish)) {}
+
+Pending::Pending(at::Tensor result) : finish_([result = std::move(result)] { return result; }) {}
+
+Pending::~Pending() = default;
+Pending::Pending(Pending&&) noexcept = default;
+Pending& Pending::operator=(Pending&&) noexcept = default;
+
+at::Tensor Pending::wait() {
+  COEUS_ASSERT(is_started());
+  if (work_) {
+    try {
+      work_->wait();
+    } catch (const std::exception& error) {
+      throw PeerLostError(fmt::format("[{}] the exchange failed: {}", what_, error.what()));
+    }
+    work_.reset();
+  }
+  at::Tensor result = finish_();
+  finish_ = nullptr;
+  kept_.clear();
+  return result;
+}
+
+ProcessGroup::ProcessGroup() : name_("alone"), ranks_{0}, rank_(0) {}
+
+ProcessGroup::ProcessGroup(std::string name, std::vector<int64_t> ranks, int64_t rank,
+                           c10::intrusive_ptr<c10d::Backend> backend)
+    : name_(std::move(name)), ranks_(std::move(ranks)), rank_(rank), backend_(std::move(backend)) {
+  COEUS_ASSERT(rank_ >= 0 && rank_ < size() && (size() == 1 || backend_));
+}
+
+ProcessGroup::~ProcessGroup() = default;
+
+Pending ProcessGroup::started(c10::intrusive_ptr<c10d::Work> work, std::vector<at::Tensor> kept,
+                              std::function<at::Tensor()> finish, const char* what) {
+  Pending pending(std::move(work), std::move(kept), std::move(finish));
+  pending.what_ = fmt::format("{} over {}", what, name_);
+  return pending;
+}
+
+at::Tensor ProcessGroup::reduced_pairwise(const at::Tensor& parts,
+                                          ReduceOperation operation) const {
+  const at::NoGradGuard no_grad;
+  std::vector<at::Tensor> values = parts.unbind(0);
+  while (values.size() > 1) {
+    std::vector<at::Tensor> halves;
+    for (size_t i = 0; i + 1 < values.size(); i += 2)
+      halves.push_back(operation == ReduceOperation::kSum ? values[i] + values[i + 1]
+                                                          : at::maximum(values[i], values[i + 1]));
+    if (values.size() % 2 == 1) halves.push_back(values.back());
+    values = std::move(halves);
+  }
+  return values.front();
+}
+
+at::Tensor ProcessGroup::all_reduce(const at::Tensor& x, const char* what,
+                                    ReduceOperation operation) {
+  return all_reduce_async(x, what, operation).wait();
+}
+
+Pending ProcessGroup::all_reduce_async(const at::Tensor& x_in, const char* what,
+                                       ReduceOperation operation) {
+  const at::NoGradGuard no_grad;
+  const at::Tensor x = x_in.detach();
+  if (size() == 1) return Pending(x.clone());
+  const std::vector<int64_t> shape = x.sizes().vec();
+  const int64_t n = x.numel();
+  if (n <= kReducedByEveryRank) {
+    at::Tensor in = x.reshape({1, n}).contiguous();
+    at::Tensor all = at::empty({size(), n}, x.options());
+    auto work = enqueued([&] { return backend_->_allgather_base(all, in); });
+    return started(
+        std::move(work), {in, all},
+        [this, all, shape, operation] { return reduced_pairwise(all, operation).view(shape); },
+        what);
+  }
+  // Each rank reduces its part, then all get all parts.
+  const int64_t part = (n + size() - 1) / size();
+  at::Tensor in = at::constant_pad_nd(x.reshape({n}), {0, part * size() - n}).contiguous();
+  at::Tensor all = at::empty({size() * part}, x.options());
+  std::vector<int64_t> counts(size(), part);
+  auto work = enqueued([&] { return backend_->alltoall_base(all, in, counts, counts); });
+  return started(
+      std::move(work), {in, all},
+      [this, all, shape, operation, n, part, what] {
+        const at::Tensor own = reduced_pairwise(all.view({size(), part}), operation);
+        return all_gather(own, what).narrow(0, 0, n).view(shape);
+      },
+      what);
+}
+
+at::Tensor ProcessGroup::all_gather(const at::Tensor& x, const char* what) {
+  return all_gather_async(x, what).wait();
+}
+
+Pending ProcessGroup::all_gather_async(const at::Tensor& x, const char* what) {
+  const at::NoGradGuard no_grad;
+  if (size() == 1) return Pending(x.detach().clone());
+  at::Tensor in = x.detach().contiguous();
+  at::Tensor all = at::empty(with_rows(in, in.size(0) * size()), in.options());
+  if (all.numel() == 0) return Pending(all);
+  auto work = enqueued([&] { return backend_->_allgather_base(all, in); });
+  return started(
+      std::move(work), {in}, [all] { return all; }, what);
+}
+
+at::Tensor ProcessGroup::all_gather_rows(const at::Tensor& x, const std::vector<int64_t>& rows,
+                                         const char* what) {
+  const at::NoGradGuard no_grad;
+  COEUS_ASSERT(static_cast<int64_t>(rows.size()) == size() && x.size(0) == rows[rank_]);
+  const int64_t most = *std::max_element(rows.begin(), rows.end());
+  if (std::all_of(rows.begin(), rows.end(), [&](int64_t r) { return r == most; }))
+    return all_gather(x, what);
+  at::Tensor in = at::zeros(with_rows(x, most), x.options());
+  in.narrow(0, 0, x.size(0)).copy_(x.detach());
+  const at::Tensor padded = all_gather(in, what);
+  std::vector<at::Tensor> parts;
+  for (int64_t r = 0; r < size(); ++r) parts.push_back(padded.narrow(0, r * most, rows[r]));
+  return at::cat(parts);
+}
+
+at::Tensor ProcessGroup::reduce_scatter(const at::Tensor& x, const char* what) {
+  return reduce_scatter_async(x, what).wait();
+}
+
+Pending ProcessGroup::reduce_scatter_async(const at::Tensor& x, const char* what) {
+  const at::NoGradGuard no_grad;
+  if (size() == 1) return Pending(x.detach().clone());
+  COEUS_ASSERT(x.size(0) % size() == 0);
+  at::Tensor in = x.detach().contiguous();
+  const int64_t n = in.size(0) / size();
+  at::Tensor parts = at::empty_like(in);
+  std::vector<int64_t> shape = with_rows(in, n);
+  shape.insert(shape.begin(), size());
+  if (in.numel() == 0) return Pending(at::empty(with_rows(in, n), in.options()));
+  std::vector<int64_t> counts(size(), n);
+  auto work = enqueued([&] { return backend_->alltoall_base(parts, in, counts, counts); });
+  return started(
+      std::move(work), {in, parts},
+      [this, parts, shape] { return reduced_pairwise(parts.view(shape), ReduceOperation::kSum); },
+      what);
+}
+
+at::Tensor ProcessGroup::reduce_scatter_rows(const at::Tensor& x, const std::vector<int64_t>& rows,
+                                             const char* what) {
+  const at::NoGradGuard no_grad;
+  COEUS_ASSERT(static_cast<int64_t>(rows.size()) == size() && x.size(0) == sum_of(rows));
+  if (size() == 1) return x.detach().clone();
+  const int64_t own = rows[rank_];
+  const std::vector<int64_t> received(size(), own);
+  const at::Tensor parts = all_to_all(x, rows, received, what);
+  std::vector<int64_t> shape = with_rows(x, own);
+  shape.insert(shape.begin(), size());
+  return reduced_pairwise(parts.view(shape), ReduceOperation::kSum);
+}
+
+at::Tensor ProcessGroup::all_to_all(const at::Tensor& x, const std::vector<int64_t>& sent,
+                                    const std::vector<int64_t>& received, const char* what) {
+  return all_to_all_async(x, sent, received, what).wait();
+}
+
+Pending ProcessGroup::all_to_all_async(const at::Tensor& x, const std::vector<int64_t>& sent,
+                                       const std::vector<int64_t>& received, const char* what) {
+  const at::NoGradGuard no_grad;
+  COEUS_ASSERT(sum_of(sent) == x.size(0) && static_cast<int64_t>(sent.size()) == size() &&
+               static_cast<int64_t>(received.size()) == size());
+  if (size() == 1) return Pending(x.detach().clone());
+  at::Tensor in = x.detach().contiguous();
+  at::Tensor out = at::empty(with_rows(in, sum_of(received)), in.options());
+  std::vector<int64_t> out_counts = received, in_counts = sent;
+  auto work = enqueued([&] { return backend_->alltoall_base(out, in, out_counts, in_counts); });
+  return started(
+      std::move(work), {in}, [out] { return out; }, what);
+}
+
+at::Tensor ProcessGroup::broadcast(const at::Tensor& x, int64_t root, const char* what) {
+  const at::NoGradGuard no_grad;
+  at::Tensor out = x.detach().contiguous().clone();
+  if (size() == 1) return out;
+  std::vector<at::Tensor> tensors = {out};
+  c10d::BroadcastOptions options;
+  options.rootRank = root;
+  auto work = enqueued([&] { return backend_->broadcast(tensors, options); });
+  return started(
+             std::move(work), {}, [out] { return out; }, what)
+      .wait();
+}
+
+std::vector<std::string> ProcessGroup::all_gather_text(const std::string& text, const char* what) {
+  const at::TensorOptions bytes = at::TensorOptions().dtype(at::kByte);
+  const at::Tensor length = at::full({1}, static_cast<int64_t>(text.size()), at::kLong);
+  const at::Tensor lengths = all_gather(length, what);
+  std::vector<int64_t> rows(lengths.const_data_ptr<int64_t>(),
+                            lengths.const_data_ptr<int64_t>() + size());
+  at::Tensor own = at::empty({static_cast<int64_t>(text.size())}, bytes);
+  std::copy(text.begin(), text.end(), own.mutable_data_ptr<uint8_t>());
+  const at::Tensor all = all_gather_rows(own, rows, what);
+  std::vector<std::string> texts;
+  const auto* at = reinterpret_cast<const char*>(all.const_data_ptr<uint8_t>());
+  for (const int64_t n : rows) {
+    texts.emplace_back(at, static_cast<size_t>(n));
+    at += n;
+  }
+  return texts;
+}
+
+void ProcessGroup::barrier(const char* what) {
+  if (size() > 1) all_reduce(at::zeros({1}), what);
+}
+
+Pending ProcessGroup::send_async(const at::Tensor& x, int64_t to, int64_t tag, const char* what) {
+  const at::NoGradGuard no_grad;
+  COEUS_ASSERT(backend_);
+  std::vector<at::Tensor> tensors = {x.detach().contiguous()};
+  auto work = enqueued(
+      [&] { return backend_->send(tensors, static_cast<int>(to), static_cast<int>(tag)); });
+  return started(
+      std::move(work), tensors, [] { return at::Tensor(); }, what);
+}
+
+Pending ProcessGroup::receive_async(const at::Tensor& into, int64_t from, int64_t tag,
+                                    const char* what) {
+  COEUS_ASSERT(backend_ && into.is_contiguous());
+  std::vector<at::Tensor> tensors = {into};
+  auto work = enqueued(
+      [&] { return backend_->recv(tensors, static_cast<int>(from), static_cast<int>(tag)); });
+  return started(
+      std::move(work), tensors, [into] { return into; }, what);
+}
+
+}  // namespace coeus

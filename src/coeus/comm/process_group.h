@@ -1,0 +1,119 @@
+// Ranks that exchange tensors.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace c10d {
+class Backend;
+class Work;
+}  // namespace c10d
+
+namespace coeus {
+
+/// What becomes of a collective that was started: `wait` gives its result once it is there.
+class Pending {
+ public:
+  Pending() = default;
+  /// `finish` makes the result of what has arrived; `kept`: tensors that must live until then.
+  Pending(c10::intrusive_ptr<c10d::Work> work, std::vector<at::Tensor> kept,
+          std::function<at::Tensor()> finish);
+  /// A result that is there already.
+  explicit Pending(at::Tensor result);
+  ~Pending();
+  Pending(Pending&&) noexcept;
+  Pending& operator=(Pending&&) noexcept;
+
+  /// Blocks until the exchange is over; once. Throws PeerLostError when it fails.
+  at::Tensor wait();
+  /// Whether there is something to wait for.
+  bool is_started() const { return work_ != nullptr || finish_ != nullptr; }
+
+ private:
+  c10::intrusive_ptr<c10d::Work> work_;
+  std::vector<at::Tensor> kept_;
+  std::function<at::Tensor()> finish_;
+  std::string what_;
+  friend class ProcessGroup;
+};
+
+enum class ReduceOperation { kSum, kMax };
+
+/// Some ranks of a job, which call the same collectives in the same order. A group of one rank
+/// exchanges nothing. Sums are taken pairwise in the order of ranks, ((0 + 1) + (2 + 3)) + …, so
+/// that a sum over a group equals, to the bit, a sum over its halves and then over the two halves'
+/// sums. For one thread, but for what is started in it and waited for elsewhere.
+///
+/// `what` names what is exchanged, for messages and traces ("layers.3 parameters").
+class ProcessGroup {
+ public:
+  /// This rank alone.
+  ProcessGroup();
+  /// `ranks`: the job's numbers of the members, ascending; `rank`: this process's place among them.
+  ProcessGroup(std::string name, std::vector<int64_t> ranks, int64_t rank,
+               c10::intrusive_ptr<c10d::Backend> backend);
+  ~ProcessGroup();
+  ProcessGroup(const ProcessGroup&) = delete;
+  ProcessGroup& operator=(const ProcessGroup&) = delete;
+
+  int64_t rank() const { return rank_; }
+  int64_t size() const { return static_cast<int64_t>(ranks_.size()); }
+  const std::vector<int64_t>& ranks() const { return ranks_; }
+  const std::string& name() const { return name_; }
+
+  /// x: of the same shape and dtype on every rank. Returns the sum (or maximum) over ranks.
+  at::Tensor all_reduce(const at::Tensor& x, const char* what,
+                        ReduceOperation operation = ReduceOperation::kSum);
+  Pending all_reduce_async(const at::Tensor& x, const char* what,
+                           ReduceOperation operation = ReduceOperation::kSum);
+
+  /// x: [n, …], the same on every rank. Returns [size * n, …], rank after rank.
+  at::Tensor all_gather(const at::Tensor& x, const char* what);
+  Pending all_gather_async(const at::Tensor& x, const char* what);
+  /// x: [rows[rank], …]; `rows` has every rank's number. Returns [sum of rows, …].
+  at::Tensor all_gather_rows(const at::Tensor& x, const std::vector<int64_t>& rows,
+                             const char* what);
+
+  /// x: [size * n, …]. Returns [n, …], the sum over ranks of their rows of this rank.
+  at::Tensor reduce_scatter(const at::Tensor& x, const char* what);
+  Pending reduce_scatter_async(const at::Tensor& x, const char* what);
+  /// x: [sum of rows, …]. Returns [rows[rank], …].
+  at::Tensor reduce_scatter_rows(const at::Tensor& x, const std::vector<int64_t>& rows,
+                                 const char* what);
+
+  /// x: [sum of sent, …], rows for rank 0 first. Returns [sum of received, …], rows of rank 0
+  /// first.
+  at::Tensor all_to_all(const at::Tensor& x, const std::vector<int64_t>& sent,
+                        const std::vector<int64_t>& received, const char* what);
+  Pending all_to_all_async(const at::Tensor& x, const std::vector<int64_t>& sent,
+                           const std::vector<int64_t>& received, const char* what);
+
+  /// Rank `root`'s x, on every rank.
+  at::Tensor broadcast(const at::Tensor& x, int64_t root, const char* what);
+  /// Every rank's text, in the order of ranks.
+  std::vector<std::string> all_gather_text(const std::string& text, const char* what);
+  void barrier(const char* what);
+
+  /// To and from one rank of the group. Those of one `tag` arrive in the order in which they were
+  /// sent; those of different tags wait for each other not at all. A send does not wait for its
+  /// receiver. `receive_async` fills `into`, and gives it.
+  Pending send_async(const at::Tensor& x, int64_t to, int64_t tag, const char* what);
+  Pending receive_async(const at::Tensor& into, int64_t from, int64_t tag, const char* what);
+
+ private:
+  Pending started(c10::intrusive_ptr<c10d::Work> work, std::vector<at::Tensor> kept,
+                  std::function<at::Tensor()> finish, const char* what);
+  at::Tensor reduced_pairwise(const at::Tensor& parts, ReduceOperation operation) const;
+
+  std::string name_;
+  std::vector<int64_t> ranks_;
+  int64_t rank_;
+  c10::intrusive_ptr<c10d::Backend> backend_;  ///< null alone
+};
+
+}  // namespace coeus

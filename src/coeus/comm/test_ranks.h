@@ -1,0 +1,35 @@
+// Ranks as threads of one process, for tests.
+#pragma once
+
+#include <exception>
+#include <functional>
+#include <thread>
+#include <torch/csrc/distributed/c10d/HashStore.hpp>
+#include <vector>
+
+#include "coeus/comm/parallel_groups.h"
+
+namespace coeus {
+
+/// Runs f(groups) in a thread for each rank of `degrees` and waits for all. Rethrows the first
+/// rank's exception.
+inline void run_ranks(const ParallelDegrees& degrees,
+                      const std::function<void(const ParallelGroups&)>& f) {
+  const auto store = c10::make_intrusive<c10d::HashStore>();
+  const Rendezvous rendezvous = {store, "127.0.0.1", std::chrono::seconds(60)};
+  std::vector<std::exception_ptr> errors(degrees.world());
+  std::vector<std::thread> ranks;
+  for (int64_t rank = 0; rank < degrees.world(); ++rank)
+    ranks.emplace_back([&, rank] {
+      try {
+        f(make_parallel_groups(rendezvous, Mesh(degrees, rank)));
+      } catch (...) {
+        errors[rank] = std::current_exception();
+      }
+    });
+  for (std::thread& rank : ranks) rank.join();
+  for (const std::exception_ptr& error : errors)
+    if (error) std::rethrow_exception(error);
+}
+
+}  // namespace coeus

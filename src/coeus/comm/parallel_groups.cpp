@@ -56,6 +56,10 @@ ParallelGroups make_parallel_groups(const Rendezvous& rendezvous, const Mesh& me
   groups.tensor = group("tp", mesh.tensor_ranks());
   groups.expert = group("ep", mesh.expert_ranks());
   groups.expert_shard = group("dp_shard_mod_ep", mesh.expert_shard_ranks());
+  groups.make_group = [rendezvous, rank = mesh.rank()](const std::string& name,
+                                                       const std::vector<int64_t>& ranks) {
+    return make_process_group(rendezvous, name, ranks, rank);
+  };
   return groups;
 }
 

@@ -4,6 +4,7 @@
 #include <torch/csrc/distributed/c10d/Store.hpp>
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -29,6 +30,9 @@ struct ParallelGroups {
   Group tensor = world;
   Group expert = world;
   Group expert_shard = world;
+
+  /// A further group of some ranks that this one is among: all of them call it.
+  std::function<Group(const std::string& name, const std::vector<int64_t>& ranks)> make_group;
 };
 
 /// How ranks meet.

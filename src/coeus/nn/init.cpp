@@ -13,16 +13,51 @@ namespace coeus::nn {
 
 namespace {
 
+thread_local const std::map<std::string, TensorSlice>* current_slices = nullptr;
+
+/// The box of the whole that the parameter of this name holds.
+TensorSlice slice_of(const at::Tensor& parameter, std::string_view name) {
+  if (current_slices != nullptr)
+    if (const auto found = current_slices->find(std::string(name)); found != current_slices->end())
+      return found->second;
+  return TensorSlice::whole_of(parameter.sizes().vec());
+}
+
+/// Where in the whole the box's run of neighbouring elements number `run` begins; runs are as long
+/// as the box's last dimension.
+int64_t start_of_run(const TensorSlice& slice, int64_t run) {
+  int64_t start = slice.begin.back();
+  int64_t stride = slice.whole.back();
+  for (auto dim = static_cast<int64_t>(slice.size.size()) - 2; dim >= 0; --dim) {
+    start += (slice.begin[dim] + run % slice.size[dim]) * stride;
+    run /= slice.size[dim];
+    stride *= slice.whole[dim];
+  }
+  return start;
+}
+
 template <class Draw>
-void fill(at::Tensor& parameter, Draw draw) {
+void fill(at::Tensor& parameter, std::string_view name, Draw draw) {
   COEUS_CHECK(parameter.device().is_cpu() && parameter.is_contiguous(),
               "[init] parameters are drawn on the CPU and contiguous, got device {}",
               parameter.device().str());
+  if (parameter.numel() == 0) return;
+  const TensorSlice slice = slice_of(parameter, name);
+  COEUS_CHECK(parameter.sizes().vec() == slice.size,
+              "[init] {} holds {}, but its slice is of size {}", name, parameter.sizes(),
+              fmt::join(slice.size, ", "));
+  const int64_t run_length = slice.size.empty() ? 1 : slice.size.back();
   AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, parameter.scalar_type(), "init", [&] {
     auto* values = parameter.mutable_data_ptr<scalar_t>();
     at::parallel_for(0, parameter.numel(), 4096, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i)
-        values[i] = static_cast<scalar_t>(static_cast<float>(draw(i)));
+      int64_t i = begin;
+      while (i < end) {
+        const int64_t in_run = i % run_length;
+        const int64_t start = slice.is_whole() ? i - in_run : start_of_run(slice, i / run_length);
+        const int64_t stop = std::min(end, i - in_run + run_length);
+        for (int64_t place = start + in_run; i < stop; ++i, ++place)
+          values[i] = static_cast<scalar_t>(static_cast<float>(draw(place)));
+      }
     });
   });
 }
@@ -31,9 +66,15 @@ double normal_probability(double z) { return 0.5 * std::erfc(-z / std::sqrt(2.0)
 
 }  // namespace
 
+SlicedInit::SlicedInit(const std::map<std::string, TensorSlice>& slices) : before_(current_slices) {
+  current_slices = &slices;
+}
+
+SlicedInit::~SlicedInit() { current_slices = before_; }
+
 void init_normal(at::Tensor& parameter, uint64_t seed, std::string_view name, double std) {
   const CounterRandom random(seed, name);
-  fill(parameter, [&](int64_t i) { return std * random.normal(i); });
+  fill(parameter, name, [&](int64_t i) { return std * random.normal(i); });
 }
 
 void init_truncated_normal(at::Tensor& parameter, uint64_t seed, std::string_view name, double std,
@@ -41,14 +82,14 @@ void init_truncated_normal(at::Tensor& parameter, uint64_t seed, std::string_vie
   const CounterRandom random(seed, name);
   const double low = normal_probability(-cut / std);
   const double width = 1 - 2 * low;
-  fill(parameter, [&](int64_t i) {
+  fill(parameter, name, [&](int64_t i) {
     return std::clamp(std * normal_quantile(low + width * random.uniform(i)), -cut, cut);
   });
 }
 
 void init_uniform(at::Tensor& parameter, uint64_t seed, std::string_view name, double bound) {
   const CounterRandom random(seed, name);
-  fill(parameter, [&](int64_t i) { return bound * (2 * random.uniform(i) - 1); });
+  fill(parameter, name, [&](int64_t i) { return bound * (2 * random.uniform(i) - 1); });
 }
 
 void init_zeros(at::Tensor& parameter) {

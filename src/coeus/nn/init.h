@@ -5,9 +5,26 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <map>
+#include <string>
 #include <string_view>
 
+#include "coeus/base/tensor_slice.h"
+
 namespace coeus::nn {
+
+/// While it lives, the parameters named in `slices` that this thread draws hold only such a box of
+/// the whole: they get the box's values. `slices` outlives it.
+class SlicedInit {
+ public:
+  explicit SlicedInit(const std::map<std::string, TensorSlice>& slices);
+  ~SlicedInit();
+  SlicedInit(const SlicedInit&) = delete;
+  SlicedInit& operator=(const SlicedInit&) = delete;
+
+ private:
+  const std::map<std::string, TensorSlice>* before_;
+};
 
 /// Fills `parameter` (contiguous, on the CPU, float32 or bfloat16) with normal draws.
 void init_normal(at::Tensor& parameter, uint64_t seed, std::string_view name, double std);

@@ -57,5 +57,25 @@ TEST(Init, SeedAndNameDecide) {
   EXPECT_FALSE(at::equal(a, b));
 }
 
+TEST(Init, ASliceHoldsTheValuesOfTheWhole) {
+  at::Tensor whole = at::empty({7, 5, 6});
+  init_normal(whole, 3, "w", 1.0);
+  for (const auto& [begin, size] :
+       {std::pair<std::vector<int64_t>, std::vector<int64_t>>{{2, 0, 0}, {3, 5, 6}},
+        {{0, 1, 0}, {7, 2, 6}},
+        {{1, 2, 3}, {4, 3, 2}},
+        {{7, 0, 0}, {0, 5, 6}}}) {
+    const std::map<std::string, TensorSlice> slices = {{"w", {{7, 5, 6}, begin, size}}};
+    at::Tensor part = at::empty(size);
+    {
+      const SlicedInit sliced(slices);
+      init_normal(part, 3, "w", 1.0);
+    }
+    at::Tensor expected = whole;
+    for (int64_t dim = 0; dim < 3; ++dim) expected = expected.narrow(dim, begin[dim], size[dim]);
+    EXPECT_TRUE(at::equal(part, expected));
+  }
+}
+
 }  // namespace
 }  // namespace coeus::nn

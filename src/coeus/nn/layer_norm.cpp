@@ -3,13 +3,14 @@
 #include <torch/types.h>
 
 #include "coeus/nn/init.h"
+#include "coeus/nn/parameter.h"
 
 namespace coeus::nn {
 
 LayerNormImpl::LayerNormImpl(int64_t dim, double eps, const at::TensorOptions& options)
     : eps_(eps) {
-  weight = register_parameter("weight", at::empty({dim}, options));
-  bias = register_parameter("bias", at::empty({dim}, options));
+  weight = register_parameter("weight", new_parameter({dim}, options));
+  bias = register_parameter("bias", new_parameter({dim}, options));
 }
 
 at::Tensor LayerNormImpl::forward(const at::Tensor& x) {

@@ -3,6 +3,7 @@
 #include <torch/types.h>
 
 #include "coeus/base/error.h"
+#include "coeus/nn/parameter.h"
 #include "coeus/ops/linear.h"
 
 namespace coeus::nn {
@@ -11,8 +12,8 @@ LinearImpl::LinearImpl(int64_t in_features, int64_t out_features, const at::Tens
                        bool bias) {
   COEUS_CHECK(in_features > 0 && out_features > 0, "[Linear] sizes must be positive, got {} and {}",
               in_features, out_features);
-  weight = register_parameter("weight", at::empty({out_features, in_features}, options));
-  if (bias) this->bias = register_parameter("bias", at::empty({out_features}, options));
+  weight = register_parameter("weight", new_parameter({out_features, in_features}, options));
+  if (bias) this->bias = register_parameter("bias", new_parameter({out_features}, options));
 }
 
 at::Tensor LinearImpl::forward(const at::Tensor& x) {

@@ -2,12 +2,13 @@
 
 #include <torch/types.h>
 
+#include "coeus/nn/parameter.h"
 #include "coeus/ops/rms_norm.h"
 
 namespace coeus::nn {
 
 RMSNormImpl::RMSNormImpl(int64_t dim, double eps, const at::TensorOptions& options) : eps_(eps) {
-  weight = register_parameter("weight", at::empty({dim}, options));
+  weight = register_parameter("weight", new_parameter({dim}, options));
 }
 
 at::Tensor RMSNormImpl::forward(const at::Tensor& x) {

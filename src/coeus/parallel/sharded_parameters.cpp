@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "coeus/base/error.h"
+#include "coeus/nn/parameter.h"
 
 namespace coeus {
 
@@ -26,12 +27,10 @@ ShardedParameter& ShardedParameters::at(const std::string& name) {
 
 void ShardedParameters::narrow(const std::string& name, int64_t dim, int64_t begin, int64_t size) {
   ShardedParameter& parameter = at(name);
-  COEUS_CHECK(parameter.tensor.is_meta(),
-              "[ShardedParameters] {} has memory already: split it while the model is on the meta "
-              "device",
-              name);
+  COEUS_CHECK(!nn::has_memory(parameter.tensor) || parameter.tensor.numel() == 0,
+              "[ShardedParameters] {} has memory already: split it before", name);
   parameter.slice = parameter.slice.narrowed(dim, begin, size);
-  parameter.tensor.set_data(at::empty(parameter.slice.size, parameter.tensor.options()));
+  parameter.tensor.set_data(nn::without_memory(parameter.slice.size, parameter.tensor.options()));
 }
 
 void ShardedParameters::sum_gradient_over(const std::string& name,
@@ -42,16 +41,11 @@ void ShardedParameters::sum_gradient_over(const std::string& name,
   parameter.partial_over.push_back(group);
 }
 
-void ShardedParameters::materialize(torch::nn::Module& model) {
+void ShardedParameters::materialize() {
   for (ShardedParameter& parameter : parameters_)
-    if (parameter.tensor.is_meta())
+    if (!nn::has_memory(parameter.tensor))
       parameter.tensor.set_data(
-          at::empty(parameter.slice.size, parameter.tensor.options().device(at::kCPU)));
-  for (const auto& item : model.named_buffers())
-    if (item.value().is_meta()) {
-      at::Tensor buffer = item.value();
-      buffer.set_data(at::zeros(buffer.sizes(), buffer.options().device(at::kCPU)));
-    }
+          at::empty(parameter.slice.size, parameter.tensor.options().requires_grad(false)));
 }
 
 std::map<std::string, TensorSlice> ShardedParameters::slices() const {

@@ -26,8 +26,8 @@ struct ShardedParameter {
   std::vector<std::shared_ptr<ProcessGroup>> partial_over;
 };
 
-/// The parameters of a model, or of a pipeline stage of it. They are split while the model is on
-/// the meta device, so that no rank ever has memory for more than its own slices.
+/// The parameters of a model, or of a pipeline stage of it. They are split before they have memory
+/// (see nn::WithoutMemory), so that no rank ever has memory for more than its own slices.
 class ShardedParameters {
  public:
   /// Every parameter of `model`, whole.
@@ -39,8 +39,8 @@ class ShardedParameters {
   /// with other parts of the model: its gradient is the sum of theirs.
   void sum_gradient_over(const std::string& name, const std::shared_ptr<ProcessGroup>& group);
 
-  /// Allocates every parameter's slice and all buffers of `model` (zero) on the CPU.
-  void materialize(torch::nn::Module& model);
+  /// Allocates the slice of every parameter that has no memory yet; values are not initialised.
+  void materialize();
 
   /// Throws Error for a name that there is not.
   ShardedParameter& at(const std::string& name);

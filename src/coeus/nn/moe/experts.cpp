@@ -3,6 +3,7 @@
 #include <torch/types.h>
 
 #include "coeus/base/error.h"
+#include "coeus/nn/parameter.h"
 #include "coeus/ops/grouped_linear.h"
 #include "coeus/ops/swiglu.h"
 
@@ -14,9 +15,9 @@ GroupedExpertsImpl::GroupedExpertsImpl(int64_t dim, int64_t hidden_dim, int64_t 
   COEUS_CHECK(dim > 0 && hidden_dim > 0 && num_experts > 0,
               "[GroupedExperts] sizes must be positive, got dim {}, hidden_dim {}, num_experts {}",
               dim, hidden_dim, num_experts);
-  w1 = register_parameter("w1", at::empty({num_experts, hidden_dim, dim}, options));
-  w2 = register_parameter("w2", at::empty({num_experts, dim, hidden_dim}, options));
-  w3 = register_parameter("w3", at::empty({num_experts, hidden_dim, dim}, options));
+  w1 = register_parameter("w1", new_parameter({num_experts, hidden_dim, dim}, options));
+  w2 = register_parameter("w2", new_parameter({num_experts, dim, hidden_dim}, options));
+  w3 = register_parameter("w3", new_parameter({num_experts, hidden_dim, dim}, options));
 }
 
 at::Tensor GroupedExpertsImpl::forward(const at::Tensor& x, const at::Tensor& expert_ends) {

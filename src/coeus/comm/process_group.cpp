@@ -45,6 +45,7 @@ Pending::Pending(c10::intrusive_ptr<c10d::Work> work, std::vector<at::Tensor> ke
 
 Pending::Pending(at::Tensor result) : finish_([result = std::move(result)] { return result; }) {}
 
+Pending::Pending() = default;
 Pending::~Pending() = default;
 Pending::Pending(Pending&&) noexcept = default;
 Pending& Pending::operator=(Pending&&) noexcept = default;

@@ -19,7 +19,7 @@ namespace coeus {
 /// What becomes of a collective that was started: `wait` gives its result once it is there.
 class Pending {
  public:
-  Pending() = default;
+  Pending();
   /// `finish` makes the result of what has arrived; `kept`: tensors that must live until then.
   Pending(c10::intrusive_ptr<c10d::Work> work, std::vector<at::Tensor> kept,
           std::function<at::Tensor()> finish);
@@ -32,7 +32,7 @@ class Pending {
   /// Blocks until the exchange is over; once. Throws PeerLostError when it fails.
   at::Tensor wait();
   /// Whether there is something to wait for.
-  bool is_started() const { return work_ != nullptr || finish_ != nullptr; }
+  bool is_started() const { return finish_ != nullptr; }
 
  private:
   c10::intrusive_ptr<c10d::Work> work_;

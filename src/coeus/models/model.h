@@ -92,6 +92,8 @@ class Model : public torch::nn::Module {
 
   /// The layers from input to output.
   virtual std::vector<nn::Block*> blocks() = 0;
+  /// Those that run in every pass: all, unless some see only images.
+  virtual std::vector<nn::Block*> decoder_blocks() { return blocks(); }
 
   /// How many tokens it knows: ids lie in [0, vocab_size).
   virtual int64_t vocab_size() const = 0;

@@ -41,6 +41,7 @@ class Transformer : public Model {
   void init_weights(uint64_t seed) override;
   /// The encoder's, then the decoder's.
   std::vector<nn::Block*> blocks() override;
+  std::vector<nn::Block*> decoder_blocks() override { return decoder_->blocks(); }
   int64_t vocab_size() const override { return decoder_->vocab_size(); }
   int64_t patch_dim() const override { return sizes_.encoder.patch_dim(); }
   /// As TorchTitan counts: the encoder's parameters as if every token went through them, its

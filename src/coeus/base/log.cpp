@@ -33,40 +33,31 @@ class PythonLevel final : public spdlog::custom_flag_formatter {
   }
 };
 
-std::unique_ptr<spdlog::formatter> make_formatter() {
+std::unique_ptr<spdlog::formatter> make_formatter(const std::string& before = "") {
   auto formatter = std::make_unique<spdlog::pattern_formatter>();
   formatter->add_flag<PythonLevel>('*').set_pattern(
-      "[coeus] %Y-%m-%d %H:%M:%S,%e - root - %* - %v");
+      before + "[coeus] %Y-%m-%d %H:%M:%S,%e - root - %* - %v");
   return formatter;
-}
-
-/// Drops terminal colours: ESC [ digits and semicolons, one letter.
-std::string without_colors(std::string_view text) {
-  std::string plain;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text.substr(i, 2) != "\033[") {
-      plain += text[i];
-      continue;
-    }
-    i = text.find_first_not_of("0123456789;", i + 2);
-    if (i == std::string_view::npos) break;
-  }
-  return plain;
 }
 
 /// A file's lines without the colours that messages may carry for the terminal.
 class PlainFormatter final : public spdlog::formatter {
  public:
+  explicit PlainFormatter(const std::string& before = "")
+      : before_(before), inner_(make_formatter(before)) {}
   void format(const spdlog::details::log_msg& message, spdlog::memory_buf_t& out) override {
     spdlog::memory_buf_t colored;
     inner_->format(message, colored);
     std::string plain = without_colors({colored.data(), colored.size()});
     out.append(plain.data(), plain.data() + plain.size());
   }
-  std::unique_ptr<formatter> clone() const override { return std::make_unique<PlainFormatter>(); }
+  std::unique_ptr<formatter> clone() const override {
+    return std::make_unique<PlainFormatter>(before_);
+  }
 
  private:
-  std::unique_ptr<spdlog::formatter> inner_ = make_formatter();
+  const std::string before_;
+  std::unique_ptr<spdlog::formatter> inner_;
 };
 
 bool environment_has(const char* name) {
@@ -78,9 +69,18 @@ bool environment_has(const char* name) {
 /// write, so that other processes' lines cannot fall between.
 class StandardError final : public spdlog::sinks::base_sink<std::mutex> {
  public:
-  StandardError()
-      : terminal_(isatty(STDERR_FILENO) == 1 && environment_has("TERM") &&
+  explicit StandardError(bool keep_colors)
+      : keep_colors_(keep_colors),
+        terminal_(isatty(STDERR_FILENO) == 1 && environment_has("TERM") &&
                   std::string_view(std::getenv("TERM")) != "dumb") {}
+
+  /// What every line begins with.
+  void set_prefix(const std::string& prefix) {
+    if (keep_colors_)
+      set_formatter(make_formatter(prefix));
+    else
+      set_formatter(std::make_unique<PlainFormatter>(prefix));
+  }
 
   void set_status(const std::string& text) {
     std::lock_guard lock(mutex_);
@@ -116,6 +116,7 @@ class StandardError final : public spdlog::sinks::base_sink<std::mutex> {
     }
   }
 
+  const bool keep_colors_;
   const bool terminal_;
   std::string status_;
 };
@@ -127,12 +128,25 @@ std::shared_ptr<StandardError>& standard_error() {
 
 }  // namespace
 
+std::string without_colors(std::string_view text) {
+  // ESC [ digits and semicolons, one letter.
+  std::string plain;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text.substr(i, 2) != "\033[") {
+      plain += text[i];
+      continue;
+    }
+    i = text.find_first_not_of("0123456789;", i + 2);
+    if (i == std::string_view::npos) break;
+  }
+  return plain;
+}
+
 void init_log(bool color) {
-  auto sink = std::make_shared<StandardError>();
-  if (color && isatty(STDERR_FILENO) == 1 && !environment_has("NO_COLOR"))
-    sink->set_formatter(make_formatter());
-  else
-    sink->set_formatter(std::make_unique<PlainFormatter>());
+  const bool keep_colors = color && !environment_has("NO_COLOR") &&
+                           (isatty(STDERR_FILENO) == 1 || environment_has("CLICOLOR_FORCE"));
+  auto sink = std::make_shared<StandardError>(keep_colors);
+  sink->set_prefix("");
   standard_error() = sink;
   spdlog::set_default_logger(std::make_shared<spdlog::logger>("root", sink));
 }
@@ -146,6 +160,12 @@ void log_to_file(const std::string& path) {
   } catch (const spdlog::spdlog_ex& error) {
     throw Error(fmt::format("[log_to_file] cannot write {}: {}", path, error.what()));
   }
+}
+
+void set_log_rank(std::int64_t rank) {
+  COEUS_ASSERT(standard_error());
+  standard_error()->set_prefix(rank == 0 ? "" : fmt::format("[rank{}]: ", rank));
+  standard_error()->set_level(rank == 0 ? spdlog::level::trace : spdlog::level::warn);
 }
 
 void set_status_line(const std::string& text) {

@@ -4,18 +4,29 @@
 
 #include <spdlog/spdlog.h>
 
+#include <cstdint>
 #include <string>
+#include <string_view>
 
 namespace coeus {
 
 /// Sets the format `[coeus] 2026-01-31 12:00:00,000 - root - INFO - message` on standard error.
-/// Terminal colours in messages are kept on a terminal only, and dropped when `color` is false or
-/// the environment sets NO_COLOR. Call once, from main.
+/// Terminal colours in messages are kept on a terminal, or where the environment sets
+/// CLICOLOR_FORCE, and dropped when `color` is false or the environment sets NO_COLOR. Call once,
+/// from main.
 void init_log(bool color = true);
 
 /// Also writes every line, without colours, to `path` from now on. Throws Error if it cannot be
 /// opened.
 void log_to_file(const std::string& path);
+
+/// In a job of several ranks only rank 0 prints everything. After this call the others print
+/// warnings and errors alone on standard error, each line after "[rank3]: "; what log_to_file adds
+/// gets every line. Call after init_log.
+void set_log_rank(std::int64_t rank);
+
+/// `text` without terminal colours.
+std::string without_colors(std::string_view text);
 
 /// Keeps `text` (one line, no colours) as the last line of the terminal, below all log lines, until
 /// it is replaced or taken away with "". Nothing is shown when log_terminal_columns() is 0. `text`

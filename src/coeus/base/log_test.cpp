@@ -93,6 +93,36 @@ TEST(Log, KeepsColorsOnATerminalOnly) {
   EXPECT_THAT(captured.text(), EndsWith(" - red\n"));
 }
 
+TEST(Log, KeepsColorsInAPipeWhereTheyAreAskedFor) {
+  CapturedStandardError captured(false);
+  setenv("CLICOLOR_FORCE", "1", 1);
+  init_log();
+  log_info("\033[31mred\033[39m");
+  EXPECT_THAT(captured.text(), EndsWith("\033[31mred\033[39m\n"));
+  init_log(false);
+  log_info("\033[31mred\033[39m");
+  EXPECT_THAT(captured.text(), EndsWith(" - red\n"));
+  unsetenv("CLICOLOR_FORCE");
+}
+
+TEST(Log, OfRanksAboveZeroPrintsWarningsAndErrorsAlone) {
+  const TemporaryFolder folder;
+  CapturedStandardError captured(false);
+  init_log();
+  set_log_rank(3);
+  log_to_file(folder / "rank3.log");
+  log_info("loaded");
+  log_warning("slow");
+  log_error("gone");
+  EXPECT_THAT(captured.text(), MatchesRegex("\\[rank3\\]: \\[coeus\\][^\n]* - WARNING - slow\n"
+                                            "\\[rank3\\]: \\[coeus\\][^\n]* - ERROR - gone\n"));
+  EXPECT_THAT(file_text(folder / "rank3.log"),
+              MatchesRegex("\\[coeus.* - loaded\n\\[coeus.* - slow\n\\[coeus.* - gone\n"));
+  set_log_rank(0);
+  log_info("loaded");
+  EXPECT_THAT(captured.text(), MatchesRegex("\\[coeus.* - INFO - loaded\n"));
+}
+
 TEST(Log, KeepsTheStatusLineBelowTheLinesOfATerminal) {
   CapturedStandardError captured(true);
   init_log();

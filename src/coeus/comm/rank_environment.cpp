@@ -221,10 +221,8 @@ RankEnvironment slurm_environment(const Variables& variables) {
   const char* const size_name =
       variables.has("SLURM_STEP_NUM_TASKS") ? "SLURM_STEP_NUM_TASKS" : "SLURM_NTASKS";
   const std::int64_t node = variables.number("SLURM_NODEID").value_or(0);
-  // Slurm gives a node's number of tasks in a list only; the rest is read as everybody's.
-  const std::string tasks_name = variables.has("SLURM_STEP_TASKS_PER_NODE")
-                                     ? "SLURM_STEP_TASKS_PER_NODE"
-                                     : "SLURM_TASKS_PER_NODE";
+  // Slurm gives a node's number of tasks only in a list of all nodes'.
+  const std::string tasks_name = "SLURM_STEP_TASKS_PER_NODE";
   const Environment with_local_size = [&](const std::string& name) -> std::optional<std::string> {
     if (name != tasks_name) return variables.text(name);
     const std::optional<std::string> list = variables.text(name);

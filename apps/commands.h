@@ -14,6 +14,7 @@ using Command = std::function<ExitCode()>;
 /// Each adds `coeus NAME …` to `program` and, when it is parsed, sets `chosen`. Commands may throw:
 /// main prints an Error's message and returns its exit code.
 void add_train_command(CLI::App& program, Command& chosen);
+void add_launch_command(CLI::App& program, Command& chosen);
 void add_config_command(CLI::App& program, Command& chosen);
 void add_tokenizer_command(CLI::App& program, Command& chosen);
 void add_generate_command(CLI::App& program, Command& chosen);

@@ -26,6 +26,7 @@ ExitCode run(int argc, char** argv) {
   program.require_subcommand(1);
   Command chosen;
   add_train_command(program, chosen);
+  add_launch_command(program, chosen);
   add_config_command(program, chosen);
   add_generate_command(program, chosen);
   add_score_command(program, chosen);

@@ -50,8 +50,6 @@ void add_launch_command(CLI::App& program, Command& chosen) {
   command->callback([command, options, shown, &chosen] {
     options->shown = parse_shown_ranks(*shown);
     options->command = command->remaining();
-    if (!options->command.empty() && options->command.front() == "--")
-      options->command.erase(options->command.begin());
     chosen = [options] {
       COEUS_CHECK_CONFIG(!options->command.empty() && options->command.front() == "train",
                          "[coeus launch] ranks can run `train` only: coeus launch -n {} train "

@@ -2,8 +2,10 @@
 #include <c10/util/Exception.h>
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <exception>
 #include <new>
+#include <string_view>
 
 #include "coeus/base/error.h"
 #include "coeus/base/floating_point.h"
@@ -13,6 +15,17 @@
 namespace {
 
 using namespace coeus;
+
+/// Drops the "--" of `coeus launch -n 2 -- train …`: what follows is launch's command without it
+/// too, and CLI11 would take it for positional arguments, of which launch has none.
+int without_separator(int argc, char** argv) {
+  if (argc < 2 || argv[1] != std::string_view("launch")) return argc;
+  char** const end = argv + argc;
+  char** const separator = std::find(argv, end, std::string_view("--"));
+  if (separator == end) return argc;
+  std::copy(separator + 1, end, separator);
+  return argc - 1;
+}
 
 ExitCode run(int argc, char** argv) {
   CLI::App program{
@@ -36,7 +49,7 @@ ExitCode run(int argc, char** argv) {
   add_convert_command(program, chosen);
   add_dataset_command(program, chosen);
   try {
-    program.parse(argc, argv);
+    program.parse(without_separator(argc, argv), argv);
   } catch (const CLI::ParseError& error) {
     return program.exit(error) == 0 ? ExitCode::kDone : ExitCode::kConfiguration;
   }

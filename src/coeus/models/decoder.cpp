@@ -1,9 +1,11 @@
 #include "coeus/models/decoder.h"
 
-#include <torch/nn/modules/container/modulelist.h>
 #include <torch/types.h>
 
+#include <algorithm>
 #include <cmath>
+#include <optional>
+#include <string_view>
 
 #include "coeus/base/error.h"
 #include "coeus/mask/lower.h"
@@ -11,16 +13,26 @@
 
 namespace coeus {
 
+namespace {
+
+/// 3 of "layers.3"; nothing of another module's name.
+std::optional<int64_t> layer_number(const std::string& name) {
+  constexpr std::string_view kPrefix = "layers.";
+  if (!name.starts_with(kPrefix)) return {};
+  return std::stoll(name.substr(kPrefix.size()));
+}
+
+}  // namespace
+
 Decoder::Decoder(DecoderSizes sizes, const at::TensorOptions& options,
                  const std::function<std::shared_ptr<nn::Block>(int64_t layer_id)>& make_block)
     : sizes_(std::move(sizes)) {
   tok_embeddings_ =
       register_module("tok_embeddings", nn::Embedding(sizes_.vocab_size, sizes_.dim, options));
-  auto layers = register_module("layers", std::make_shared<torch::nn::ModuleListImpl>());
-  for (int64_t i = 0; i < sizes_.n_layers; ++i) {
-    layers_.push_back(make_block(i));
-    layers->push_back(layers_.back());
-  }
+  // No ModuleList, which would number the layers of a part anew.
+  layer_names_ = register_module("layers", std::make_shared<torch::nn::Module>());
+  for (int64_t i = 0; i < sizes_.n_layers; ++i)
+    layers_[i] = layer_names_->register_module(std::to_string(i), make_block(i));
   norm_ = register_module("norm", nn::RMSNorm(sizes_.dim, sizes_.norm_eps, options));
   if (sizes_.tied_output)
     tied_output_ = register_module("output", nn::TiedLinear(tok_embeddings_->weight));
@@ -42,19 +54,78 @@ at::Tensor Decoder::forward_cached(const at::Tensor& tokens, const at::Tensor& p
   return logits(run_blocks(embed(tokens), ordered_inputs(positions, masks, &cache)));
 }
 
+std::vector<std::string> Decoder::pipeline_modules() const {
+  std::vector<std::string> names;
+  if (tok_embeddings_) names.push_back("tok_embeddings");
+  for (const auto& [number, layer] : layers_) names.push_back(fmt::format("layers.{}", number));
+  if (norm_) names.push_back("norm");
+  if (output_ || tied_output_) names.push_back("output");
+  return names;
+}
+
+std::string Decoder::pipeline_obstacle() const {
+  return sizes_.tied_output
+             ? "its output multiplies by the embedding's weight (tied weights), which would be in "
+               "the first and the last stage; take another flavour"
+             : "";
+}
+
+void Decoder::keep_modules(const std::vector<std::string>& names) {
+  COEUS_CHECK(pipeline_obstacle().empty(),
+              "[Decoder::keep_modules] this model cannot be cut into parts: {}",
+              pipeline_obstacle());
+  const std::vector<std::string> there = pipeline_modules();
+  for (const std::string& name : names)
+    COEUS_CHECK(std::find(there.begin(), there.end(), name) != there.end(),
+                "[Decoder::keep_modules] there is no module \"{}\"; there are {}", name,
+                fmt::join(there, ", "));
+  for (const std::string& name : there) {
+    if (std::find(names.begin(), names.end(), name) != names.end()) continue;
+    if (name == "tok_embeddings") tok_embeddings_ = nullptr;
+    if (name == "norm") norm_ = nullptr;
+    if (name == "output") output_ = nullptr;
+    if (const auto number = layer_number(name)) {
+      layer_names_->unregister_module(std::to_string(*number));
+      layers_.erase(*number);
+    } else {
+      unregister_module(name);
+    }
+  }
+}
+
+at::Tensor Decoder::forward_part(const at::Tensor& input, const at::Tensor& positions,
+                                 const AttentionMasks& masks) {
+  at::Tensor h = tok_embeddings_ ? tok_embeddings_(input) : input;
+  h = run_blocks(h, ordered_inputs(positions, masks));
+  if (norm_) h = norm_(h);
+  return output_ || tied_output_ ? output(h) : h;
+}
+
+at::Tensor Decoder::embed(const at::Tensor& tokens) {
+  COEUS_CHECK(tok_embeddings_, "[Decoder::embed] this part of a model begins with {}",
+              fmt::join(pipeline_modules(), ", "));
+  return tok_embeddings_(tokens);
+}
+
 at::Tensor Decoder::run_blocks(at::Tensor h, const nn::OrderedInputs& inputs) {
   for (const auto& [name, mask] : sizes_.masks)
     COEUS_CHECK(inputs.masks->contains(name),
                 "[Decoder::run_blocks] the layers take a mask \"{}\", which is not given: make the "
                 "masks by get_attention_masks",
                 name);
-  for (const auto& layer : layers_) h = layer->run(h, inputs);
+  for (const auto& [number, layer] : layers_) h = layer->run(h, inputs);
   return h;
 }
 
-at::Tensor Decoder::logits(const at::Tensor& h) { return output(norm_(h)); }
+at::Tensor Decoder::logits(const at::Tensor& h) {
+  COEUS_CHECK(norm_, "[Decoder::logits] this part of a model is only {}",
+              fmt::join(pipeline_modules(), ", "));
+  return output(norm_(h));
+}
 
 at::Tensor Decoder::output(const at::Tensor& normed) {
+  COEUS_CHECK(output_ || tied_output_, "[Decoder::output] this part of a model is only {}",
+              fmt::join(pipeline_modules(), ", "));
   return output_ ? output_(normed) : tied_output_(normed);
 }
 
@@ -71,33 +142,36 @@ std::vector<OrderSensitiveBuffer> Decoder::get_order_sensitive_buffers(int64_t b
 }
 
 void Decoder::init_weights(uint64_t seed) {
-  if (output_) {
-    nn::init_normal(tok_embeddings_->weight, seed, "tok_embeddings.weight", 1.0);
-    const double std = 1.0 / std::sqrt(static_cast<double>(sizes_.dim));
-    nn::init_truncated_normal(output_->weight, seed, "output.weight", std, 3 * std);
-  } else {
+  if (tok_embeddings_ && sizes_.tied_output) {
     // Small, as Qwen's own: a token's embedding stays in the residual stream, so the larger it is
     // the surer an untrained model is that every token repeats.
     nn::init_truncated_normal(tok_embeddings_->weight, seed, "tok_embeddings.weight", 0.02);
+  } else if (tok_embeddings_) {
+    nn::init_normal(tok_embeddings_->weight, seed, "tok_embeddings.weight", 1.0);
   }
-  for (size_t i = 0; i < layers_.size(); ++i)
-    layers_[i]->init_weights(seed, "layers." + std::to_string(i));
-  nn::init_ones(norm_->weight);
+  for (const auto& [number, layer] : layers_)
+    layer->init_weights(seed, fmt::format("layers.{}", number));
+  if (norm_) nn::init_ones(norm_->weight);
+  if (output_) {
+    const double std = 1.0 / std::sqrt(static_cast<double>(sizes_.dim));
+    nn::init_truncated_normal(output_->weight, seed, "output.weight", std, 3 * std);
+  }
 }
 
 std::vector<nn::Block*> Decoder::blocks() {
   std::vector<nn::Block*> blocks;
-  for (const auto& layer : layers_) blocks.push_back(layer.get());
+  for (const auto& [number, layer] : layers_) blocks.push_back(layer.get());
   return blocks;
 }
 
 double Decoder::flops_per_token(int64_t seq_len) const {
   // Looking a token up multiplies nothing; a tied weight does as output.
-  const int64_t looked_up = output_ ? tok_embeddings_->weight.numel() : 0;
+  const bool only_looks_up = tok_embeddings_ && !sizes_.tied_output;
+  const int64_t looked_up = only_looks_up ? tok_embeddings_->weight.numel() : 0;
   const AttentionShape shape = attention_shape();
   return 6.0 * static_cast<double>(active_parameter_count(*this) - looked_up) +
          6.0 *
-             static_cast<double>(sizes_.n_layers * shape.heads *
+             static_cast<double>(static_cast<int64_t>(layers_.size()) * shape.heads *
                                  (shape.key_dim + shape.value_dim)) *
              static_cast<double>(seq_len);
 }
@@ -110,7 +184,8 @@ Model::ActivationBytes Decoder::activation_bytes_per_token(int64_t element_size)
   bytes.block_input = 4 * dim;
   bytes.block = 4 * 4 * dim + block_bytes_per_token(size);
   // Logits and their gradient, and the last norm.
-  bytes.outside = 2 * size * static_cast<double>(sizes_.vocab_size) + 8 * dim;
+  if (output_ || tied_output_) bytes.outside += 2 * size * static_cast<double>(sizes_.vocab_size);
+  if (norm_) bytes.outside += 8 * dim;
   return bytes;
 }
 

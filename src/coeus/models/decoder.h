@@ -34,6 +34,13 @@ class Decoder : public Model {
                      const AttentionMasks& masks) override;
   at::Tensor forward_cached(const at::Tensor& tokens, const at::Tensor& positions,
                             const AttentionMasks& masks, nn::KeyValueCache& cache) override;
+  /// "tok_embeddings", "layers.0", …, "norm", "output".
+  std::vector<std::string> pipeline_modules() const override;
+  void keep_modules(const std::vector<std::string>& names) override;
+  at::Tensor forward_part(const at::Tensor& input, const at::Tensor& positions,
+                          const AttentionMasks& masks) override;
+  std::string pipeline_obstacle() const override;
+  int64_t hidden_size() const override { return sizes_.dim; }
   AttentionMasks get_attention_masks(std::span<const SequenceLayout> rows) const override;
   std::vector<OrderSensitiveBuffer> get_order_sensitive_buffers(int64_t batch_size,
                                                                 int64_t seq_len) const override;
@@ -45,8 +52,8 @@ class Decoder : public Model {
 
   /// The three parts of forward, for models that look at what passes between them. tokens: int64
   /// [batch, seq]; the others [batch, seq, dim]. `run_blocks` throws Error when `inputs` lack a
-  /// mask that the blocks take.
-  at::Tensor embed(const at::Tensor& tokens) { return tok_embeddings_(tokens); }
+  /// mask that the blocks take, the others for a part of a model without these modules.
+  at::Tensor embed(const at::Tensor& tokens);
   at::Tensor run_blocks(at::Tensor h, const nn::OrderedInputs& inputs);
   at::Tensor logits(const at::Tensor& h);
 
@@ -74,10 +81,12 @@ class Decoder : public Model {
  private:
   DecoderSizes sizes_;
   at::Tensor rope_table_;
+  // Null in a part of a model that lacks them.
   nn::Embedding tok_embeddings_{nullptr};
-  std::vector<std::shared_ptr<nn::Block>> layers_;
+  std::shared_ptr<torch::nn::Module> layer_names_;        ///< "layers", which registers them
+  std::map<int64_t, std::shared_ptr<nn::Block>> layers_;  ///< by their number in the whole model
   nn::RMSNorm norm_{nullptr};
-  nn::Linear output_{nullptr};           ///< null with tied weights
+  nn::Linear output_{nullptr};           ///< null with tied weights too
   nn::TiedLinear tied_output_{nullptr};  ///< null without
 };
 

@@ -34,6 +34,21 @@ at::Tensor Model::forward_cached(const at::Tensor&, const at::Tensor&, const Att
   throw Error("[Model::forward_cached] this model keeps no keys of earlier tokens");
 }
 
+void Model::keep_modules(const std::vector<std::string>&) {
+  throw Error("[Model::keep_modules] this model cannot be cut into parts: " + pipeline_obstacle());
+}
+
+at::Tensor Model::forward_part(const at::Tensor&, const at::Tensor&, const AttentionMasks&) {
+  throw Error("[Model::forward_part] this model cannot be cut into parts: " + pipeline_obstacle());
+}
+
+void check_pipeline(const Model& model, const std::string& name) {
+  const std::string obstacle = model.pipeline_obstacle();
+  COEUS_CHECK_CONFIG(obstacle.empty(),
+                     "parallelism.pipeline_parallel_degree: {} cannot be cut into stages: {}", name,
+                     obstacle);
+}
+
 void Model::begin_step(int64_t forward_passes) {
   for (auto& [name, layer] : nn::moe_layers_of(*this)) {
     layer->reset_usage();

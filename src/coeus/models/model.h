@@ -63,6 +63,23 @@ class Model : public torch::nn::Module {
   virtual at::Tensor forward_cached(const at::Tensor& tokens, const at::Tensor& positions,
                                     const AttentionMasks& masks, nn::KeyValueCache& cache);
 
+  /// The modules between which pipeline parallelism may cut the model, from input to output, by
+  /// name
+  /// ("layers.3"); of a part, those it has.
+  virtual std::vector<std::string> pipeline_modules() const { return {}; }
+  /// Releases all of pipeline_modules() but the given ones: the model becomes a part, whose
+  /// parameters keep their names. Throws Error for a name that it does not have.
+  virtual void keep_modules(const std::vector<std::string>& names);
+  /// What the modules that are left make of `input`: tokens as forward takes them where the first
+  /// module is among them, else hidden states [batch, seq, hidden_size()]. Returns logits where the
+  /// last is, else hidden states.
+  virtual at::Tensor forward_part(const at::Tensor& input, const at::Tensor& positions,
+                                  const AttentionMasks& masks);
+  /// Why the model cannot be cut into parts ("its output …"); empty when it can.
+  virtual std::string pipeline_obstacle() const { return "it has no parts"; }
+  /// The width of the hidden states that pass from part to part.
+  virtual int64_t hidden_size() const { return 0; }
+
   /// The masks that this model's layers want for a batch of the given rows. Changes nothing and may
   /// be called from any thread.
   virtual AttentionMasks get_attention_masks(std::span<const SequenceLayout> rows) const = 0;
@@ -126,6 +143,10 @@ class Model : public torch::nn::Module {
   };
   virtual AttentionShape attention_shape() const = 0;
 };
+
+/// Throws ConfigError unless pipeline parallelism can cut the model; `name`: as it is configured
+/// ("qwen3 0.6B").
+void check_pipeline(const Model& model, const std::string& name);
 
 /// All parameters by their TorchTitan name ("layers.0.attention.wq.weight"), in order.
 std::vector<std::pair<std::string, at::Tensor>> named_parameters_of(const Model& model);

@@ -8,6 +8,7 @@
 
 #include "coeus/base/error.h"
 #include "coeus/nn/autocast.h"
+#include "coeus/ops/weight_gradient_queue.h"
 
 namespace coeus::nn {
 
@@ -34,6 +35,7 @@ struct Region : torch::CustomClassHolder {
   Function function;
   Autocast::State autocast;
   std::optional<KeptResults> kept;
+  c10::intrusive_ptr<WeightGradientQueue> weight_gradients;
 
   at::Tensor run(const at::Tensor& x, KeptResults::Run::Mode mode) {
     if (!kept) return function(x);
@@ -62,6 +64,7 @@ class Recompute : public torch::autograd::Function<Recompute> {
     {
       // Ends before backward, which runs without autocast when nothing is recomputed.
       const Autocast as_in_forward(region->autocast);
+      const WeightGradientQueue::Scope leaving_to(region->weight_gradients);
       const InPass recomputation(ForwardPass::kRecomputation);
       out = region->run(x, KeptResults::Run::Mode::kTake);
     }
@@ -88,6 +91,7 @@ at::Tensor run_region(const Function& f, const at::Tensor& x, std::optional<Kept
   region->function = f;
   region->autocast = Autocast::current();
   region->kept = std::move(kept);
+  region->weight_gradients = WeightGradientQueue::current();
   return Recompute::apply(x, region);
 }
 

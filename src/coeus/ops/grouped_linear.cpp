@@ -4,8 +4,11 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/types.h>
 
+#include <optional>
+
 #include "coeus/base/error.h"
 #include "coeus/ops/linear.h"
+#include "coeus/ops/weight_gradient_queue.h"
 
 namespace coeus {
 
@@ -32,41 +35,66 @@ void for_each_group(const std::vector<int64_t>& rows, F f) {
   }
 }
 
-class GroupByGroup : public torch::autograd::Function<GroupByGroup> {
+/// x W^T group by group. weight: [groups, out, in].
+at::Tensor multiply_groups(const at::Tensor& x, const at::Tensor& weight,
+                           const std::vector<int64_t>& rows) {
+  at::Tensor out = at::empty({x.size(0), weight.size(1)}, x.options());
+  for_each_group(rows, [&](int64_t group, int64_t first, int64_t count) {
+    out.narrow(0, first, count)
+        .copy_(product_with_transpose(x.narrow(0, first, count), weight[group]));
+  });
+  return out;
+}
+
+/// The weight's gradient, [groups, out, in]: of each group grad^T x.
+at::Tensor weight_gradient_of_groups(const at::Tensor& grad, const at::Tensor& x,
+                                     const std::vector<int64_t>& rows) {
+  at::Tensor result =
+      at::empty({static_cast<int64_t>(rows.size()), grad.size(1), x.size(1)}, x.options());
+  for (size_t g = 0; g < rows.size(); ++g)
+    if (rows[g] == 0) result[static_cast<int64_t>(g)].zero_();
+  for_each_group(rows, [&](int64_t group, int64_t first, int64_t count) {
+    result[group].copy_(
+        product_with_transpose(grad.narrow(0, first, count).t(), x.narrow(0, first, count).t()));
+  });
+  return result;
+}
+
+/// `multiplied`: as in linear.cpp's Product. With `grouped_mm`, by at::_grouped_mm.
+class GroupedProduct : public torch::autograd::Function<GroupedProduct> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
-                            const at::Tensor& ends) {
+                            const std::optional<at::Tensor>& multiplied, const at::Tensor& ends,
+                            bool grouped_mm, const c10::intrusive_ptr<WeightGradientQueue>& queue) {
+    context->save_for_backward({x, weight, multiplied.value_or(at::Tensor()), ends});
+    if (queue != nullptr) context->saved_data["queue"] = at::IValue::make_capsule(queue);
+    const at::Tensor& w = multiplied ? *multiplied : weight;
+    if (grouped_mm) return at::_grouped_mm(x, w.transpose(1, 2), ends);
     const std::vector<int64_t> rows = rows_of_groups(ends);
-    context->save_for_backward({x, weight});
     context->saved_data["rows"] = rows;
-    at::Tensor out = at::empty({x.size(0), weight.size(1)}, x.options());
-    for_each_group(rows, [&](int64_t group, int64_t first, int64_t count) {
-      out.narrow(0, first, count)
-          .copy_(product_with_transpose(x.narrow(0, first, count), weight[group]));
-    });
-    return out;
+    return multiply_groups(x, w, rows);
   }
 
   static variable_list backward(AutogradContext* context, variable_list grads) {
     const variable_list saved = context->get_saved_variables();
-    const at::Tensor &x = saved[0], &weight = saved[1];
-    const std::vector<int64_t> rows = context->saved_data["rows"].toIntVector();
+    const at::Tensor &x = saved[0], &weight = saved[1], &ends = saved[3];
+    const at::Tensor& multiplied = saved[2].defined() ? saved[2] : weight;
     const at::Tensor grad = grads[0].contiguous();
+    // Absent by at::_grouped_mm, which reads `ends` on the device.
+    std::optional<std::vector<int64_t>> rows;
+    if (context->saved_data.count("rows") > 0) rows = context->saved_data["rows"].toIntVector();
     at::Tensor grad_x, grad_weight;
-    if (context->needs_input_grad(0)) grad_x = at::empty_like(x);
-    if (context->needs_input_grad(1)) {
-      grad_weight = at::empty_like(weight);
-      for (size_t g = 0; g < rows.size(); ++g)
-        if (rows[g] == 0) grad_weight[static_cast<int64_t>(g)].zero_();
-    }
-    for_each_group(rows, [&](int64_t group, int64_t first, int64_t count) {
-      const at::Tensor g = grad.narrow(0, first, count);
-      if (grad_x.defined())
-        grad_x.narrow(0, first, count).copy_(product_with_transpose(g, weight[group].t()));
-      if (grad_weight.defined())
-        grad_weight[group].copy_(product_with_transpose(g.t(), x.narrow(0, first, count).t()));
-    });
-    return {grad_x, grad_weight, {}};
+    if (context->needs_input_grad(0))
+      grad_x = rows ? multiply_groups(grad, multiplied.transpose(1, 2), *rows)
+                    : at::_grouped_mm(grad, multiplied, ends);
+    if (context->needs_input_grad(1))
+      grad_weight = now_or_later(queue_of(*context), weight,
+                                 [grad, x, ends, rows, dtype = weight.scalar_type()] {
+                                   return (rows ? weight_gradient_of_groups(grad, x, *rows)
+                                                : at::_grouped_mm(grad.t(), x, ends))
+                                       .to(dtype);
+                                 });
+    return {grad_x, grad_weight, {}, {}, {}, {}};
   }
 };
 
@@ -104,10 +132,16 @@ at::Tensor grouped_linear(const at::Tensor& x_in, const at::Tensor& weight_in,
     x = at::autocast::cached_cast(dtype, x, device);
     weight = at::autocast::cached_cast(dtype, weight, device);
   }
-  if (use_grouped_mm && suits_grouped_mm(x, weight))
-    return at::_grouped_mm(x, weight.transpose(1, 2), ends);
-  if (!x.device().is_cpu()) return grouped_linear_by_tiles(x, weight, ends);
-  return GroupByGroup::apply(x, weight, ends);
+  const bool grouped_mm = use_grouped_mm && suits_grouped_mm(x, weight);
+  const c10::intrusive_ptr<WeightGradientQueue> queue = queue_for(weight_in);
+  if (queue != nullptr && (grouped_mm || device == at::kCPU)) {
+    const std::optional<at::Tensor> multiplied =
+        weight.is_same(weight_in) ? std::nullopt : std::optional(weight.detach());
+    return GroupedProduct::apply(x, weight_in, multiplied, ends, grouped_mm, queue);
+  }
+  if (grouped_mm) return at::_grouped_mm(x, weight.transpose(1, 2), ends);
+  if (device != at::kCPU) return grouped_linear_by_tiles(x, weight, ends);
+  return GroupedProduct::apply(x, weight, std::nullopt, ends, /*grouped_mm=*/false, queue);
 }
 
 at::Tensor grouped_linear_by_tiles(const at::Tensor& x, const at::Tensor& weight,

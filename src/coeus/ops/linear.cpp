@@ -5,11 +5,12 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/types.h>
 
-#include <cstring>
+#include <optional>
 
 #include "coeus/base/error.h"
 #include "coeus/kernels/cpu/kernels.h"
 #include "coeus/ops/kept_results.h"
+#include "coeus/ops/weight_gradient_queue.h"
 
 namespace coeus {
 
@@ -40,36 +41,54 @@ bool one_dnn_serves() {
   return serves;
 }
 
-class OneDnnProduct : public torch::autograd::Function<OneDnnProduct> {
- public:
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& x,
-                            const at::Tensor& weight) {
-    context->save_for_backward({x, weight});
-    return product(x, weight);
-  }
-  static variable_list backward(AutogradContext* context, variable_list grads) {
-    const variable_list saved = context->get_saved_variables();
-    const at::Tensor &x = saved[0], &weight = saved[1];
-    const at::Tensor grad = grads[0].contiguous();
-    return {product(grad, weight.t()), product(grad.t(), x.t())};
-  }
+/// Who multiplies.
+enum class Engine : int64_t {
+  kOneDnn,
+  kLibTorch,
+  kKept,  ///< either, and the result is kept where the layer around is computed again in backward
 };
 
-/// The same product, kept where the layer around it is computed again in backward.
-class KeptProduct : public torch::autograd::Function<KeptProduct> {
+/// x W^T for x [rows, in]. `multiplied` is the weight in autocast's dtype, without a history;
+/// absent where that is `weight` itself, which must then not be held by another name: sharding
+/// takes a parameter's values away between forward and backward.
+class Product : public torch::autograd::Function<Product> {
  public:
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& x,
-                            const at::Tensor& weight) {
-    context->save_for_backward({x, weight});
-    return kept_or_computed(
-               [&] { return std::vector<at::Tensor>{product_with_transpose(x, weight)}; })
-        .front();
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
+                            const std::optional<at::Tensor>& multiplied, int64_t engine_number,
+                            const c10::intrusive_ptr<WeightGradientQueue>& queue) {
+    context->save_for_backward({x, weight, multiplied.value_or(at::Tensor())});
+    context->saved_data["engine"] = engine_number;
+    if (queue != nullptr) context->saved_data["queue"] = at::IValue::make_capsule(queue);
+    const at::Tensor& w = multiplied ? *multiplied : weight;
+    switch (static_cast<Engine>(engine_number)) {
+      case Engine::kOneDnn:
+        return product(x, w);
+      case Engine::kLibTorch:
+        return at::linear(x, w);
+      case Engine::kKept:
+        return kept_or_computed(
+                   [&] { return std::vector<at::Tensor>{product_with_transpose(x, w)}; })
+            .front();
+    }
+    return {};
   }
+
   static variable_list backward(AutogradContext* context, variable_list grads) {
     const variable_list saved = context->get_saved_variables();
     const at::Tensor &x = saved[0], &weight = saved[1];
+    const at::Tensor& multiplied = saved[2].defined() ? saved[2] : weight;
     const at::Tensor grad = grads[0].contiguous();
-    return {product_with_transpose(grad, weight.t()), product_with_transpose(grad.t(), x.t())};
+    const auto engine = static_cast<Engine>(context->saved_data["engine"].toInt());
+    const auto times = [engine](const at::Tensor& a, const at::Tensor& b) {
+      return engine == Engine::kLibTorch ? at::mm(a, b) : product_with_transpose(a, b.t());
+    };
+    at::Tensor grad_x, grad_weight;
+    if (context->needs_input_grad(0)) grad_x = times(grad, multiplied);
+    if (context->needs_input_grad(1))
+      grad_weight = now_or_later(
+          queue_of(*context), weight,
+          [times, grad, x, dtype = weight.scalar_type()] { return times(grad.t(), x).to(dtype); });
+    return {grad_x, grad_weight, {}, {}, {}};
   }
 };
 
@@ -82,11 +101,20 @@ void autocast(at::Tensor& x, at::Tensor& weight) {
   weight = at::autocast::cached_cast(dtype, weight, device);
 }
 
-at::Tensor kept_linear(at::Tensor x, at::Tensor weight) {
-  autocast(x, weight);
+/// By own Function, whose weight gradient can be left to a queue.
+at::Tensor own_linear(at::Tensor x, const at::Tensor& weight, Engine engine,
+                      const c10::intrusive_ptr<WeightGradientQueue>& queue) {
   std::vector<int64_t> shape = x.sizes().vec();
   shape.back() = weight.size(0);
-  return KeptProduct::apply(x.reshape({-1, x.size(-1)}).contiguous(), weight).view(shape);
+  at::Tensor cast = weight;
+  autocast(x, cast);
+  x = x.reshape({-1, x.size(-1)}).contiguous();
+  // Without a queue the cast's own history takes the gradient to the weight.
+  const bool by_history = queue == nullptr || cast.is_same(weight);
+  return Product::apply(x, by_history ? cast : weight,
+                        by_history ? std::nullopt : std::optional(cast.detach()),
+                        static_cast<int64_t>(engine), queue)
+      .view(shape);
 }
 
 }  // namespace
@@ -105,16 +133,16 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight) {
   COEUS_CHECK(weight.dim() == 2 && x.dim() >= 1 && x.size(-1) == weight.size(1),
               "[linear] the weight must be [out, in] for x [..., in], got weight {} and x {}",
               weight.sizes(), x.sizes());
+  const c10::intrusive_ptr<WeightGradientQueue> queue = queue_for(weight);
   KeptResults* const kept = KeptResults::current();
   if (kept != nullptr && kept->keeps_linear(weight.size(1), weight.size(0)))
-    return kept_linear(x, weight);
+    return own_linear(x, weight, Engine::kKept, queue);
   const bool suits = x.device().is_cpu() && x.scalar_type() == at::kFloat &&
                      weight.scalar_type() == at::kFloat && x.numel() > 0 &&
                      !at::autocast::is_autocast_enabled(at::kCPU);
-  if (!suits || !one_dnn_serves()) return linear_reference(x, weight);
-  std::vector<int64_t> shape = x.sizes().vec();
-  shape.back() = weight.size(0);
-  return OneDnnProduct::apply(x.reshape({-1, x.size(-1)}).contiguous(), weight).view(shape);
+  if (suits && one_dnn_serves()) return own_linear(x, weight, Engine::kOneDnn, queue);
+  if (queue != nullptr) return own_linear(x, weight, Engine::kLibTorch, queue);
+  return linear_reference(x, weight);
 }
 
 }  // namespace coeus

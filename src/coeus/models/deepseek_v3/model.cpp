@@ -63,6 +63,14 @@ void Transformer::init_weights(uint64_t seed) {
     prediction_layers_[i]->init_weights(seed, "mtp_layers." + std::to_string(i));
 }
 
+std::string Transformer::pipeline_obstacle() const {
+  if (prediction_layers_.empty()) return Decoder::pipeline_obstacle();
+  return fmt::format(
+      "its prediction layers (model.num_mtp_layers = {}) read the embedding and the last layer at "
+      "once; use model.num_mtp_layers = 0",
+      prediction_layers_.size());
+}
+
 std::vector<nn::Block*> Transformer::blocks() {
   std::vector<nn::Block*> blocks = Decoder::blocks();
   for (const auto& layer : prediction_layers_) blocks.push_back(layer.get());

@@ -17,6 +17,8 @@ class Transformer : public Decoder {
   at::Tensor loss_sum(const at::Tensor& tokens, const at::Tensor& labels,
                       const at::Tensor& positions, const AttentionMasks& masks) override;
   void init_weights(uint64_t seed) override;
+  /// With prediction layers, which read the first and the last stage at once.
+  std::string pipeline_obstacle() const override;
   std::vector<nn::Block*> blocks() override;
   double flops_per_token(int64_t seq_len) const override;
   AttentionShape attention_shape() const override {

@@ -38,6 +38,10 @@ class Transformer : public Model {
   AttentionMasks get_image_masks(const SequenceLayout& images) const override;
   std::vector<OrderSensitiveBuffer> get_order_sensitive_buffers(int64_t batch_size,
                                                                 int64_t seq_len) const override;
+  std::string pipeline_obstacle() const override {
+    return "its images pass through an encoder beside the layers, which no stage has yet; take "
+           "another model";
+  }
   void init_weights(uint64_t seed) override;
   /// The encoder's, then the decoder's.
   std::vector<nn::Block*> blocks() override;

@@ -1,11 +1,10 @@
 #include "coeus/models/shard_parameters.h"
 
 #include <map>
-#include <set>
 
 #include "coeus/base/error.h"
 #include "coeus/nn/linear.h"
-#include "coeus/nn/moe/load_balance.h"
+#include "coeus/nn/moe/experts.h"
 
 namespace coeus {
 
@@ -18,10 +17,13 @@ class Inventory {
     for (const auto& item : model.named_modules("", /*include_self=*/false))
       if (auto* const layer = dynamic_cast<nn::Layer*>(item.value().get()))
         layers_[item.key()] = layer;
-    for (const auto& item : model.named_parameters()) left_.push_back(item.key());
-    for (const auto& [name, layer] : nn::moe_layers_of(model))
-      for (const char* const weight : {".experts.w1", ".experts.w2", ".experts.w3"})
-        experts_.insert(name + weight);
+    for (const auto& item : model.named_parameters()) {
+      const nn::Layer* const owner = layer(owner_of(item.key()));
+      const bool is_expert = dynamic_cast<const nn::GroupedExpertsImpl*>(owner) != nullptr;
+      const bool is_linear = dynamic_cast<const nn::LinearImpl*>(owner) != nullptr;
+      // A bias is added to what autocast has rounded, so it is rounded alike.
+      left_.push_back({item.key(), is_linear || is_expert, is_expert});
+    }
   }
 
   /// Null for a name that there is not.
@@ -35,34 +37,28 @@ class Inventory {
     COEUS_ASSERT(false);
   }
 
-  std::vector<std::string> take(const std::string& prefix) {
-    std::vector<std::string> taken, others;
-    for (std::string& name : left_)
-      (name.starts_with(prefix) ? taken : others).push_back(std::move(name));
+  std::vector<FsdpParameter> take(const std::string& prefix) {
+    std::vector<FsdpParameter> taken, others;
+    for (FsdpParameter& parameter : left_)
+      (parameter.name.starts_with(prefix) ? taken : others).push_back(std::move(parameter));
     left_ = std::move(others);
     return taken;
   }
-  std::vector<std::string> take_rest() { return take(""); }
-  std::vector<std::string> experts_among(const std::vector<std::string>& parameters) const {
-    std::vector<std::string> experts;
-    for (const std::string& name : parameters)
-      if (experts_.contains(name)) experts.push_back(name);
-    return experts;
-  }
+  std::vector<FsdpParameter> take_rest() { return take(""); }
 
  private:
+  static std::string owner_of(const std::string& parameter) {
+    return parameter.substr(0, parameter.rfind('.'));
+  }
+
   std::map<std::string, nn::Layer*> layers_;
-  std::vector<std::string> left_;
-  std::set<std::string> experts_;
+  std::vector<FsdpParameter> left_;
 };
 
 }  // namespace
 
 void shard_parameters(Model& model, Fsdp& fsdp) {
   Inventory inventory(model);
-  const auto add = [&](const FsdpUnit& unit) {
-    fsdp.add(unit, inventory.experts_among(unit.parameters));
-  };
   nn::Layer* const embedding = inventory.layer("tok_embeddings");
   nn::Layer* const norm = inventory.layer("norm");
   nn::Layer* const output = inventory.layer("output");
@@ -76,7 +72,8 @@ void shard_parameters(Model& model, Fsdp& fsdp) {
   FsdpUnit last;
   if (norm != nullptr && !is_tied) {
     last = {"norm, output", norm, output, inventory.take("norm.")};
-    for (std::string& name : inventory.take("output.")) last.parameters.push_back(std::move(name));
+    for (FsdpParameter& parameter : inventory.take("output."))
+      last.parameters.push_back(std::move(parameter));
   }
   if (embedding != nullptr) {
     FsdpUnit first = {"tok_embeddings", embedding, embedding, inventory.take_rest()};
@@ -86,10 +83,10 @@ void shard_parameters(Model& model, Fsdp& fsdp) {
     } else {
       first.backward_reads = false;
     }
-    add(first);
+    fsdp.add(first);
   }
-  for (const FsdpUnit& block : blocks) add(block);
-  if (norm != nullptr && !is_tied) add(last);
+  for (const FsdpUnit& block : blocks) fsdp.add(block);
+  if (norm != nullptr && !is_tied) fsdp.add(last);
   COEUS_ASSERT(inventory.take_rest().empty());
   fsdp.materialize();
 }

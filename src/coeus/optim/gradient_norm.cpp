@@ -2,6 +2,8 @@
 
 #include <torch/types.h>
 
+#include "coeus/base/error.h"
+
 namespace coeus {
 
 namespace {
@@ -21,6 +23,22 @@ at::Tensor gradient_norm(const std::vector<std::pair<std::string, at::Tensor>>& 
   const std::vector<at::Tensor> gradients = gradients_of(parameters);
   if (gradients.empty()) return at::zeros({});
   return at::linalg_vector_norm(at::stack(at::_foreach_norm(gradients)).to(at::kFloat));
+}
+
+double squared_gradient_norm(const std::vector<std::pair<std::string, at::Tensor>>& parameters,
+                             const std::vector<int64_t>& copies) {
+  COEUS_CHECK(parameters.size() == copies.size(),
+              "[squared_gradient_norm] {} parameters need as many numbers of copies, got {}",
+              parameters.size(), copies.size());
+  at::NoGradGuard no_grad;
+  double sum = 0;
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    const at::Tensor& gradient = parameters[i].second.grad();
+    if (!gradient.defined() || gradient.numel() == 0) continue;
+    const double norm = at::linalg_vector_norm(gradient, 2, {}, false, at::kDouble).item<double>();
+    sum += norm * norm / static_cast<double>(copies[i]);
+  }
+  return sum;
 }
 
 void clip_gradients(const std::vector<std::pair<std::string, at::Tensor>>& parameters,

@@ -58,7 +58,8 @@ std::shared_ptr<const Tokenizer> load_tokenizer(const JobConfig& config, int64_t
 
 std::unique_ptr<Loader> make_training_loader(const JobConfig& config,
                                              std::shared_ptr<const Tokenizer> tokenizer,
-                                             int64_t vocab_size, MaskFunction masks) {
+                                             int64_t vocab_size, MaskFunction masks,
+                                             const DataRank& rank) {
   const TrainingConfig& training = config.training;
   DatasetOptions dataset = {
       .shuffle = training.shuffle, .seed = seed_of(config), .vocab_size = vocab_size};
@@ -71,6 +72,8 @@ std::unique_ptr<Loader> make_training_loader(const JobConfig& config,
   const LoaderOptions options = {
       .seq_len = training.seq_len,
       .local_batch_size = training.local_batch_size,
+      .dp_rank = rank.rank,
+      .dp_world = rank.ranks,
       .vocab_size = vocab_size,
       .positions = training.positions == "document" ? Positions::kDocument : Positions::kSequence,
       .images = image_rows(config, dataset, training.local_batch_size, tokenizer.get())};
@@ -81,7 +84,8 @@ std::unique_ptr<Loader> make_training_loader(const JobConfig& config,
 
 std::unique_ptr<Loader> make_validation_loader(const JobConfig& config,
                                                std::shared_ptr<const Tokenizer> tokenizer,
-                                               int64_t vocab_size, MaskFunction masks) {
+                                               int64_t vocab_size, MaskFunction masks,
+                                               const DataRank& rank) {
   const ValidationConfig& validation = config.validation;
   const DatasetOptions dataset = {.name = validation.dataset,
                                   .path = validation.dataset_path.value_or(""),
@@ -90,6 +94,8 @@ std::unique_ptr<Loader> make_validation_loader(const JobConfig& config,
   const LoaderOptions options = {
       .seq_len = validation.seq_len,
       .local_batch_size = validation.local_batch_size,
+      .dp_rank = rank.rank,
+      .dp_world = rank.ranks,
       .vocab_size = vocab_size,
       .positions =
           config.training.positions == "document" ? Positions::kDocument : Positions::kSequence,

@@ -15,14 +15,22 @@ namespace coeus {
 /// model.
 std::shared_ptr<const Tokenizer> load_tokenizer(const JobConfig& config, int64_t vocab_size);
 
+/// Which of a job's rows are this rank's: those of number `rank` among `ranks`.
+struct DataRank {
+  int64_t rank = 0;
+  int64_t ranks = 1;
+};
+
 /// The loader of [training], endless.
 std::unique_ptr<Loader> make_training_loader(const JobConfig& config,
                                              std::shared_ptr<const Tokenizer> tokenizer,
-                                             int64_t vocab_size, MaskFunction masks);
+                                             int64_t vocab_size, MaskFunction masks,
+                                             const DataRank& rank = {});
 
 /// The loader of [validation], which ends with the data when validation.steps is -1.
 std::unique_ptr<Loader> make_validation_loader(const JobConfig& config,
                                                std::shared_ptr<const Tokenizer> tokenizer,
-                                               int64_t vocab_size, MaskFunction masks);
+                                               int64_t vocab_size, MaskFunction masks,
+                                               const DataRank& rank = {});
 
 }  // namespace coeus

@@ -2,8 +2,6 @@
 
 #include <torch/types.h>
 
-#include <algorithm>
-
 #include "coeus/parallel/fsdp/at_backward.h"
 
 namespace coeus {
@@ -13,22 +11,22 @@ Fsdp::Fsdp(const ParallelGroups& groups, ShardedParameters& parameters, const Fs
 
 Fsdp::~Fsdp() = default;
 
-void Fsdp::add(const FsdpUnit& of, const std::vector<std::string>& experts) {
+void Fsdp::add(const FsdpUnit& of) {
   auto unit = std::make_unique<Unit>();
   unit->of = of;
-  const auto add_part = [&](const std::string& name, const std::vector<std::string>& names,
-                            const std::shared_ptr<ProcessGroup>& shard) {
-    if (!names.empty())
-      unit->parts.push_back(std::make_unique<ParameterUnit>(name, parameters_, names, shard,
-                                                            groups_.replicate, options_.precision));
-  };
-  std::vector<std::string> ordinary, spread;
-  for (const std::string& name : of.parameters) {
-    const bool is_expert = std::find(experts.begin(), experts.end(), name) != experts.end();
-    (is_expert && groups_.expert_shard != groups_.shard ? spread : ordinary).push_back(name);
-  }
-  add_part(of.name, ordinary, groups_.shard);
-  add_part(of.name + " experts", spread, groups_.expert_shard);
+  for (const bool is_expert : {false, true})
+    for (const bool multiplies : {false, true}) {
+      std::vector<std::string> names;
+      for (const FsdpParameter& parameter : of.parameters)
+        if (parameter.is_expert == is_expert && parameter.multiplies == multiplies)
+          names.push_back(parameter.name);
+      if (names.empty()) continue;
+      UnitPrecision precision = options_.precision;
+      if (!multiplies) precision.param_dtype = parameters_.at(names[0]).tensor.scalar_type();
+      unit->parts.push_back(std::make_unique<ParameterUnit>(
+          of.name, parameters_, names, is_expert ? groups_.expert_shard : groups_.shard,
+          groups_.replicate, precision));
+    }
 
   const size_t index = units_.size();
   of.entry->add_input_hook([this, index](const at::Tensor& x) {
@@ -84,7 +82,11 @@ void Fsdp::begin_pass(bool last) {
 }
 
 void Fsdp::reduce(Unit& unit) {
-  if (unit.is_reduced || (!last_pass_ && !reshards(unit))) return;
+  if (unit.is_reduced) return;
+  if (!last_pass_ && !reshards(unit)) {
+    for (const auto& part : unit.parts) part->keep_gradients();
+    return;
+  }
   unit.is_reduced = true;
   for (const auto& part : unit.parts) part->start_reduction();
   // One unit's exchange is under way at a time.

@@ -12,6 +12,7 @@
 
 namespace coeus {
 
+/// How units compute and sum, and when.
 struct FsdpOptions {
   /// Whether ranks keep only their pieces between a unit's forward and its backward (ZeRO-3), or
   /// all of it (ZeRO-2), in which case gradients too are whole until the step's last backward pass.
@@ -23,12 +24,21 @@ struct FsdpOptions {
   bool in_pipeline = false;
 };
 
-/// What `unit` of a model does besides computing.
+/// A parameter of a unit.
+struct FsdpParameter {
+  std::string name;
+  /// Whether it is nothing but a factor of matrix products, so that it may be gathered in
+  /// param_dtype: autocast would round it just so. Others are gathered as they are.
+  bool multiplies = false;
+  bool is_expert = false;  ///< spread over other ranks: see ParallelGroups::expert_shard
+};
+
+/// A part of a model whose parameters come and go together.
 struct FsdpUnit {
   std::string name;  ///< "layers.3"
   nn::Layer* entry;  ///< the first of its layers to run
   nn::Layer* exit;   ///< the last
-  std::vector<std::string> parameters;
+  std::vector<FsdpParameter> parameters;
   /// Whether backward reads the values of parameters (an embedding's does not).
   bool backward_reads = true;
   /// Whether its parameters are needed from the entry to the end of backward, as those of an
@@ -48,9 +58,8 @@ class Fsdp {
   Fsdp(const Fsdp&) = delete;
   Fsdp& operator=(const Fsdp&) = delete;
 
-  /// Adds the next unit, in the order of forward. `experts`: those of its parameters that are
-  /// experts', which are spread over other ranks.
-  void add(const FsdpUnit& unit, const std::vector<std::string>& experts = {});
+  /// Adds the next unit, in the order of forward.
+  void add(const FsdpUnit& unit);
   /// Allocates parameters and gradients.
   void materialize();
 

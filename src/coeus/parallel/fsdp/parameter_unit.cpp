@@ -120,8 +120,7 @@ at::Tensor ParameterUnit::gathered(const at::Tensor& all, const Part& part) cons
 
 void ParameterUnit::set_whole(const std::vector<at::Tensor>& values) {
   for (size_t i = 0; i < parts_.size(); ++i) {
-    parts_[i].tensor.mutable_grad() = parts_[i].whole_grad;
-    parts_[i].whole_grad.reset();
+    parts_[i].tensor.mutable_grad().reset();
     parts_[i].tensor.set_data(values[i]);
   }
   unsharded_ = true;
@@ -147,10 +146,24 @@ void ParameterUnit::unshard_sizes() {
   set_whole(values);
 }
 
+void ParameterUnit::keep_gradients() {
+  if (!shards() || !unsharded_) return;
+  const at::NoGradGuard no_grad;
+  for (Part& part : parts_) {
+    at::Tensor& grad = part.tensor.mutable_grad();
+    if (!grad.defined()) continue;
+    if (part.whole_grad.defined())
+      part.whole_grad.add_(grad);
+    else
+      part.whole_grad = grad.to(precision_.reduce_dtype);
+    grad.reset();
+  }
+}
+
 void ParameterUnit::reshard() {
   if (!shards() || !unsharded_) return;
+  keep_gradients();
   for (Part& part : parts_) {
-    part.whole_grad = part.tensor.grad();
     part.tensor.mutable_grad() = part.piece_grad;
     part.tensor.set_data(part.piece_values);
   }

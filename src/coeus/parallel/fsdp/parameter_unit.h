@@ -45,10 +45,12 @@ class ParameterUnit {
   void unshard();
   /// Gives parameters the sizes of the whole, for a backward pass that does not read their values.
   void unshard_sizes();
-  /// Makes parameters this rank's pieces again; gradients of the whole are kept until reduced.
+  /// Makes parameters this rank's pieces again and keeps the gradients of the whole.
   void reshard();
   bool is_unsharded() const { return unsharded_; }
 
+  /// Takes the gradients that a backward pass has left, for a reduction after a later one.
+  void keep_gradients();
   /// Adds the ranks' sum of all gradients since the last time to the pieces' gradients. The
   /// exchange goes on in the background until `finish_reduction`. Parameters are resharded.
   void start_reduction();
@@ -74,7 +76,7 @@ class ParameterUnit {
     int64_t offset = 0;          ///< of the padded piece in the flat buffer
     at::Tensor piece_values;
     at::Tensor piece_grad;
-    at::Tensor whole_grad;  ///< not reduced yet; undefined without any
+    at::Tensor whole_grad;  ///< kept, in the dtype of reduction; undefined without any
     std::vector<std::shared_ptr<ProcessGroup>> partial_over;
 
     int64_t padded() const { return outer * chunk * inner; }

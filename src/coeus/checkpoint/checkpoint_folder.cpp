@@ -100,36 +100,39 @@ void CheckpointFolder::remove_quietly(const fs::path& path) {
   }
 }
 
-void CheckpointFolder::publish(int64_t step, const std::function<void(const fs::path&)>& write) {
-  const fs::path target = step_path(step);
-  const fs::path temporary = hidden_path(step, ".tmp");
+fs::path CheckpointFolder::temporary_path(int64_t step) const { return hidden_path(step, ".tmp"); }
+
+fs::path CheckpointFolder::begin(int64_t step) {
+  const fs::path temporary = temporary_path(step);
   const fs::path old = hidden_path(step, ".old");
-  bool moved_aside = false;
+  if (exists(old) && !put_back(step)) file_system_.remove_all(old);
+  if (exists(temporary)) file_system_.remove_all(temporary);
+  file_system_.make_folder(temporary);
+  return temporary;
+}
+
+void CheckpointFolder::publish(int64_t step) {
+  const fs::path target = step_path(step);
+  const fs::path old = hidden_path(step, ".old");
+  const bool replaces = exists(target);
+  if (replaces) file_system_.rename(target, old);
   try {
-    if (exists(old) && !put_back(step)) file_system_.remove_all(old);
-    if (exists(temporary)) file_system_.remove_all(temporary);
-    file_system_.make_folder(temporary);
-    write(temporary);
-    if (exists(target)) {
-      file_system_.rename(target, old);
-      moved_aside = true;
-    }
-    file_system_.rename(temporary, target);
-    moved_aside = false;
-    file_system_.sync_folder(path_);
+    file_system_.rename(temporary_path(step), target);
   } catch (...) {
-    if (moved_aside) {
+    if (replaces) {
       try {
         file_system_.rename(old, target);
       } catch (const FileError& error) {
         log_warning("{} stays aside until the next start: {}", target.string(), error.what());
       }
     }
-    remove_quietly(temporary);
     throw;
   }
+  file_system_.sync_folder(path_);
   remove_quietly(old);
 }
+
+void CheckpointFolder::abandon(int64_t step) { remove_quietly(temporary_path(step)); }
 
 void CheckpointFolder::remove(int64_t step) {
   const fs::path trash = hidden_path(step, ".trash");

@@ -9,7 +9,6 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -33,11 +32,16 @@ class CheckpointFolder {
   /// holds the folder's lock, so nobody is writing.
   void clean_up();
 
-  /// Makes a temporary folder, lets `write` fill and sync it, and renames it to step-N, in the
-  /// place of a step-N that may be there. Returns when that is durable. Throws what `write` or the
-  /// disk throws; then no temporary folder is left, if it can be removed, and an older step-N still
-  /// is.
-  void publish(int64_t step, const std::function<void(const std::filesystem::path&)>& write);
+  /// Publishing step-N: `begin` makes a temporary folder and returns its path; whoever fills it
+  /// syncs each file and the folder; then `publish` renames it to step-N, in the place of a step-N
+  /// that may be there, and returns when that is durable. Where anything fails on the way,
+  /// `abandon` leaves no temporary folder, if it can be removed, and an older step-N still is. The
+  /// first two throw FileError.
+  std::filesystem::path begin(int64_t step);
+  void publish(int64_t step);
+  void abandon(int64_t step);
+  /// The temporary folder of step-N.
+  std::filesystem::path temporary_path(int64_t step) const;
 
   /// Removes step-N: at once by a rename, so that no half of it is seen, then file by file.
   void remove(int64_t step);

@@ -2,9 +2,10 @@
 
 #include <torch/types.h>
 
-#include <set>
+#include <algorithm>
 #include <unordered_map>
 
+#include "coeus/checkpoint/safetensors_folder.h"
 #include "coeus/checkpoint/tensor_bytes.h"
 
 namespace coeus {
@@ -13,24 +14,38 @@ namespace fs = std::filesystem;
 
 namespace {
 
-std::span<const std::byte> as_byte_span(const std::string& text) {
-  return std::as_bytes(std::span(text));
-}
+/// Takes the bytes of a piece in order and makes a checksum of each chunk.
+class ChunkChecksums {
+ public:
+  explicit ChunkChecksums(uint64_t chunk_bytes) : chunk_bytes_(chunk_bytes) {}
 
-std::vector<NamedTensors> split_by_bytes(const NamedTensors& tensors, uint64_t max_bytes) {
-  std::vector<NamedTensors> groups(1);
-  uint64_t bytes = 0;
-  for (const auto& named : tensors) {
-    const uint64_t more = named.second.nbytes();
-    if (!groups.back().empty() && bytes + more > max_bytes) {
-      groups.emplace_back();
-      bytes = 0;
+  void update(std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      const auto part = bytes.first(std::min<uint64_t>(chunk_bytes_ - taken_, bytes.size()));
+      if (taken_ == 0) stream_.emplace();
+      stream_->update(part);
+      taken_ += part.size();
+      if (taken_ == chunk_bytes_) finish_chunk();
+      bytes = bytes.subspan(part.size());
     }
-    groups.back().push_back(named);
-    bytes += more;
   }
-  return groups;
-}
+
+  std::vector<Checksum> finish() {
+    if (taken_ > 0) finish_chunk();
+    return std::move(done_);
+  }
+
+ private:
+  void finish_chunk() {
+    done_.push_back(stream_->digest());
+    taken_ = 0;
+  }
+
+  uint64_t chunk_bytes_;
+  uint64_t taken_ = 0;
+  std::optional<ChecksumStream> stream_;
+  std::vector<Checksum> done_;
+};
 
 StoredType type_to_store(const at::Tensor& tensor, const std::string& name,
                          const std::optional<StoredType>& export_type) {
@@ -40,14 +55,15 @@ StoredType type_to_store(const at::Tensor& tensor, const std::string& name,
 
 }  // namespace
 
-CheckpointWriter::CheckpointWriter(const TrainingState& state, const CheckpointContents& contents) {
+CheckpointWriter::CheckpointWriter(const TrainingState& state, const CheckpointContents& contents,
+                                   const CheckpointRanks& ranks)
+    : contents_(contents), rank_(ranks.rank()), ranks_(ranks.size()) {
   manifest_.coeus_version = COEUS_VERSION;
   manifest_.step = contents.step;
-  plan_part("model", state.model, contents);
+  manifest_.chunk_bytes = contents.chunk_bytes;
+  plan_part("model", state.model, state.model_slices, contents.export_type);
   if (!contents.model_only) {
-    CheckpointContents unconverted = contents;
-    unconverted.export_type.reset();
-    plan_part("optimizer", state.optimizer, unconverted);
+    plan_part("optimizer", state.optimizer, state.optimizer_slices, std::nullopt);
     manifest_.states = state.states;
   }
   for (const auto& [name, file] : manifest_.files) bytes_ += file.bytes;
@@ -55,75 +71,125 @@ CheckpointWriter::CheckpointWriter(const TrainingState& state, const CheckpointC
 }
 
 void CheckpointWriter::plan_part(const std::string& part, const NamedTensors& tensors,
-                                 const CheckpointContents& contents) {
-  std::set<std::string> names;
+                                 const HeldSlices& slices,
+                                 const std::optional<StoredType>& export_type) {
+  auto& list = manifest_.tensors[part];
+  std::vector<std::vector<Piece>> files(1);
+  uint64_t bytes = 0;
   for (const auto& [name, tensor] : tensors) {
-    COEUS_CHECK(names.insert(name).second,
+    COEUS_CHECK(places_[part].emplace(name, list.size()).second,
                 "[checkpoint] two tensors of the {} have the name '{}'; names must differ", part,
                 name);
-    stored_type_of(tensor, name);
+    const HeldSlice held = held_slice(slices, name, tensor);
+    const StoredType type = type_to_store(tensor, name, export_type);
+    list.push_back({name, type, held.slice.whole, {}});
+    if (!held.is_writer || (held.slice.numel() == 0 && !held.slice.is_whole())) continue;
+    const uint64_t more = tensor.nbytes();
+    if (!files.back().empty() && bytes + more > contents_.max_file_bytes) {
+      files.emplace_back();
+      bytes = 0;
+    }
+    bytes += more;
+    files.back().push_back({name, tensor, held.slice, type});
   }
-  manifest_.tensors[part];
-  auto groups = split_by_bytes(tensors, contents.max_file_bytes);
-  for (size_t i = 0; i < groups.size(); ++i) {
-    std::string name = groups.size() == 1 ? fmt::format("{}.safetensors", part)
-                                          : fmt::format("{}-{:05}-of-{:05}.safetensors", part,
-                                                        i + 1, groups.size());
-    plan_file(part, name, groups[i], contents);
+  // Whoever looks into the folder of a single process finds each part, even one without tensors.
+  if (ranks_ > 1 && files.back().empty()) return;
+  const std::string stem = ranks_ == 1 ? part : fmt::format("{}-rank-{:05}", part, rank_);
+  for (size_t i = 0; i < files.size(); ++i) {
+    plan_file(part,
+              files.size() == 1
+                  ? fmt::format("{}.safetensors", stem)
+                  : fmt::format("{}-{:05}-of-{:05}.safetensors", stem, i + 1, files.size()),
+              std::move(files[i]));
   }
 }
 
 void CheckpointWriter::plan_file(const std::string& part, const std::string& name,
-                                 const NamedTensors& tensors, const CheckpointContents& contents) {
+                                 std::vector<Piece> pieces) {
   std::vector<SafetensorsEntry> entries;
-  std::unordered_map<std::string, at::Tensor> by_name;
-  for (const auto& [tensor_name, tensor] : tensors) {
-    SafetensorsEntry& entry = entries.emplace_back();
-    entry.name = tensor_name;
-    entry.type = type_to_store(tensor, tensor_name, contents.export_type);
-    entry.shape = tensor.sizes().vec();
-    by_name[tensor_name] = tensor;
+  std::unordered_map<std::string, Piece> by_name;
+  for (Piece& piece : pieces) {
+    const std::string piece_name = name_of_piece(piece.tensor, piece.slice);
+    entries.push_back({piece_name, piece.type, piece.slice.size});
+    by_name.emplace(piece_name, std::move(piece));
   }
   PlannedFile file{part, name, lay_out_safetensors(std::move(entries), {{"format", "pt"}}), {}};
   uint64_t end = file.layout.header.data_begin;
   for (const SafetensorsEntry& entry : file.layout.header.tensors) {
-    file.tensors.push_back(by_name.at(entry.name));
-    manifest_.tensors[part].push_back({entry.name, name, entry.type, entry.shape, {}});
+    Piece& piece = file.pieces.emplace_back(std::move(by_name.at(entry.name)));
+    // With as many checksums as there will be, so that the manifest has its size already.
+    const std::vector<Checksum> checksums(
+        chunks_of(entry.end - entry.begin, contents_.chunk_bytes));
+    listed(part, piece.tensor)
+        .pieces.push_back(
+            {piece.slice, name, entry.begin, entry.end, checksums, contents_.chunk_bytes});
     end = entry.end;
   }
   manifest_.files[name] = {end, checksum_of(file.layout.header_bytes)};
   files_.push_back(std::move(file));
 }
 
+StoredTensor& CheckpointWriter::listed(const std::string& part, const std::string& tensor) {
+  return manifest_.tensors.at(part).at(places_.at(part).at(tensor));
+}
+
 void CheckpointWriter::write_file(FileSystem& file_system, const fs::path& folder,
-                                  PlannedFile& file) {
-  std::unordered_map<std::string, Checksum> checksums;
+                                  const PlannedFile& file) {
   auto out = file_system.create(folder / file.name);
-  out->write(as_byte_span(file.layout.header_bytes));
-  for (size_t i = 0; i < file.tensors.size(); ++i) {
-    const SafetensorsEntry& entry = file.layout.header.tensors[i];
-    ChecksumStream checksum;
-    for_each_piece(file.tensors[i], entry.type, [&](std::span<const std::byte> piece) {
-      checksum.update(piece);
-      out->write(piece);
+  out->write(std::as_bytes(std::span(file.layout.header_bytes)));
+  for (const Piece& piece : file.pieces) {
+    ChunkChecksums checksums(contents_.chunk_bytes);
+    for_each_piece(piece.values, piece.type, [&](std::span<const std::byte> bytes) {
+      checksums.update(bytes);
+      out->write(bytes);
     });
-    checksums[entry.name] = checksum.digest();
+    listed(file.part, piece.tensor).pieces.at(0).checksums = checksums.finish();
   }
   out->sync();
   out->close();
-  for (ManifestTensor& tensor : manifest_.tensors.at(file.part)) {
-    if (tensor.file == file.name) tensor.checksum = checksums.at(tensor.name);
-  }
+}
+
+void CheckpointWriter::write_files(FileSystem& file_system, const fs::path& folder) {
+  for (const PlannedFile& file : files_) write_file(file_system, folder, file);
 }
 
 void CheckpointWriter::write(FileSystem& file_system, const fs::path& folder) {
-  for (PlannedFile& file : files_) write_file(file_system, folder, file);
-  const std::string text = to_text(manifest_);
-  auto out = file_system.create(folder / kManifestName);
-  out->write(as_byte_span(text));
-  out->sync();
-  out->close();
+  write_files(file_system, folder);
+  write_manifest(file_system, folder, manifest_);
+}
+
+void write_manifest(FileSystem& file_system, const fs::path& folder, const Manifest& manifest) {
+  write_synced(file_system, folder / kManifestName, to_text(manifest));
   file_system.sync_folder(folder);
+}
+
+Manifest merged(std::vector<Manifest> of_ranks) {
+  Manifest whole = std::move(of_ranks.at(0));
+  for (size_t rank = 1; rank < of_ranks.size(); ++rank) {
+    whole.files.merge(of_ranks[rank].files);
+    COEUS_ASSERT(of_ranks[rank].files.empty());
+  }
+  for (auto& [part, tensors] : whole.tensors) {
+    std::unordered_map<std::string, size_t> places;
+    for (size_t i = 0; i < tensors.size(); ++i) places.emplace(tensors[i].name, i);
+    for (size_t rank = 1; rank < of_ranks.size(); ++rank) {
+      for (StoredTensor& tensor : of_ranks[rank].tensors.at(part)) {
+        const auto [place, is_new] = places.emplace(tensor.name, tensors.size());
+        if (is_new) {
+          tensors.push_back(std::move(tensor));
+          continue;
+        }
+        StoredTensor& known = tensors[place->second];
+        COEUS_CHECK(known.shape == tensor.shape && known.type == tensor.type,
+                    "[checkpoint] '{}' is {} [{}] on rank {}, {} [{}] before", tensor.name,
+                    name_of(tensor.type), fmt::join(tensor.shape, ", "), rank, name_of(known.type),
+                    fmt::join(known.shape, ", "));
+        for (StoredPiece& piece : tensor.pieces) known.pieces.push_back(std::move(piece));
+      }
+    }
+  }
+  check_covered(whole);
+  return whole;
 }
 
 }  // namespace coeus

@@ -6,6 +6,7 @@
 
 #include "coeus/base/log.h"
 #include "coeus/checkpoint/initial_weights.h"
+#include "coeus/checkpoint/staged_copy.h"
 
 namespace coeus {
 
@@ -19,6 +20,10 @@ LoadSelection for_step(int64_t step, LoadSelection selection) {
   return selection;
 }
 
+constexpr const char* kNotAsync = "disabled";
+constexpr const char* kAsync = "async";
+constexpr const char* kAsyncPinned = "async_with_pinned_mem";
+
 class Stopwatch {
  public:
   double seconds() const {
@@ -29,19 +34,17 @@ class Stopwatch {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-std::string size_text(uint64_t bytes) {
-  return fmt::format("{} bytes ({:.2f} GiB)", bytes, static_cast<double>(bytes) / (1 << 30));
+std::string lower_case(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](unsigned char c) { return std::tolower(c); });
+  return text;
 }
 
 void check_supported(const CheckpointConfig& config) {
-  auto refuse = [](bool is_set, const char* key) {
-    COEUS_CHECK_CONFIG(!is_set, "[checkpoint.{}] is not supported yet; leave it at its default",
-                       key);
-  };
-  std::string mode = config.async_mode;
-  std::transform(mode.begin(), mode.end(), mode.begin(),
-                 [](unsigned char c) { return std::tolower(c); });
-  refuse(mode != "disabled", "async_mode");
+  const std::string mode = lower_case(config.async_mode);
+  COEUS_CHECK_CONFIG(mode == kNotAsync || mode == kAsync || mode == kAsyncPinned,
+                     "[checkpoint.async_mode] must be {}, {} or {}, got '{}'", kNotAsync, kAsync,
+                     kAsyncPinned, config.async_mode);
   COEUS_CHECK_CONFIG(!config.initial_load_in_hf || config.initial_load_model_only,
                      "[checkpoint.initial_load_in_hf] Hugging Face's folders hold the model only; "
                      "set checkpoint.initial_load_model_only");
@@ -69,14 +72,19 @@ StoredType export_type_named(const std::string& name) {
 }  // namespace
 
 Checkpointer::Checkpointer(CheckpointConfig config, const fs::path& dump_folder,
-                           FileSystem& file_system)
+                           FileSystem& file_system, CheckpointRanks& ranks)
     : config_(std::move(config)),
       file_system_(file_system),
+      ranks_(ranks),
       folder_(file_system, dump_folder / config_.folder) {
   if (!config_.enable) return;
   check_supported(config_);
   export_type_named(config_.export_dtype);
-  if (!config_.load_only) take_folder();
+  if (!config_.load_only) {
+    together<ConfigError>(ranks_, [&] {
+      if (ranks_.rank() == 0) take_folder();
+    });
+  }
   log_info("Checkpointing active. Checkpoints will be loaded from and saved to {}",
            folder_.path().string());
 }
@@ -130,109 +138,87 @@ CheckpointContents Checkpointer::contents_of(int64_t step, bool last_step) const
   return contents;
 }
 
-void Checkpointer::fail_to_save(int64_t step, uint64_t needed, const std::string& cause,
-                                bool is_out_of_space) {
-  std::string free = "an unknown number of bytes";
-  try {
-    free = size_text(file_system_.free_bytes(folder_.path()));
-  } catch (const FileError& error) {
-    log_warning("{}", error.what());
-  }
-  throw CheckpointSaveError(fmt::format(
-      "[checkpoint] cannot save {}: {}; the checkpoint needs {}, free are {}; earlier checkpoints "
-      "are "
-      "untouched; {}",
-      folder_.step_path(step).string(), cause, size_text(needed), free,
-      is_out_of_space ? "free space, or lower checkpoint.keep_latest_k" : "look after the disk"));
-}
+bool Checkpointer::is_async() const { return lower_case(config_.async_mode) != kNotAsync; }
 
 void Checkpointer::save(int64_t step, const TrainingState& state, bool last_step) {
   COEUS_CHECK(
       config_.enable && !config_.load_only,
       "[Checkpointer::save] saving is off: checkpoint.enable = {}, checkpoint.load_only = {}",
       config_.enable, config_.load_only);
+  pending_.wait_and_log();
+  const CheckpointContents contents = contents_of(step, last_step);
+  CheckpointSaver saver(file_system_, folder_, ranks_);
   if (last_step && config_.last_save_in_hf) {
-    save_hugging_face(step, state.model);
+    saver.save_hugging_face(state, contents, hugging_face());
     return;
   }
-  Stopwatch watch;
-  const CheckpointContents contents = contents_of(step, last_step);
-  CheckpointWriter writer(state, contents);
-  log_info("Saving a {} checkpoint of {} at step {}.", contents.model_only ? "model only" : "full",
-           size_text(writer.bytes()), step);
-  try {
-    if (writer.bytes() > file_system_.free_bytes(folder_.path())) {
-      fail_to_save(step, writer.bytes(), "the disk is full", true);
+  const bool in_background = is_async() && !last_step;
+  std::optional<CheckpointWriter> writer;
+  together<Error>(ranks_, [&] {
+    if (in_background) {
+      const bool pinned = lower_case(config_.async_mode) == kAsyncPinned;
+      writer.emplace(staged_copy(state, pinned), contents, ranks_);
+    } else {
+      writer.emplace(state, contents, ranks_);
     }
-    folder_.publish(step, [&](const fs::path& folder) { writer.write(file_system_, folder); });
-  } catch (const FileError& error) {
-    fail_to_save(step, writer.bytes(), error.what(), error.is_out_of_space());
+  });
+  auto write = [saver, contents, writer = std::move(*writer),
+                keep = config_.keep_latest_k]() mutable {
+    saver.save(writer);
+    if (!contents.model_only) saver.remove_old(contents.step, keep);
+  };
+  if (in_background) {
+    pending_.start(std::move(write));
+  } else {
+    write();
   }
-  log_info("Finished saving the checkpoint in {:.2f} seconds.", watch.seconds());
-  if (!contents.model_only) remove_old(step);
 }
 
-void Checkpointer::save_hugging_face(int64_t step, const NamedTensors& model) {
-  Stopwatch watch;
-  const HuggingFaceExport options = {contents_of(step, /*last_step=*/true).export_type};
-  const NativeWeights weights = native_weights_of(model);
-  const uint64_t bytes = hugging_face_bytes(hugging_face(), weights, options);
-  log_info("Saving the model with Hugging Face's names, {}, at step {}.", size_text(bytes), step);
+void Checkpointer::wait() { pending_.wait(); }
+
+std::vector<int64_t> Checkpointer::steps_of_first() const {
+  std::vector<int64_t> steps;
   try {
-    if (bytes > file_system_.free_bytes(folder_.path()))
-      fail_to_save(step, bytes, "the disk is full", true);
-    folder_.publish(step, [&](const fs::path& folder) {
-      write_hugging_face_folder(file_system_, folder, hugging_face(), weights, options);
+    together<CheckpointError>(ranks_, [&] {
+      if (ranks_.rank() == 0) steps = folder_.steps();
     });
-  } catch (const FileError& error) {
-    fail_to_save(step, bytes, error.what(), error.is_out_of_space());
+  } catch (const Error& error) {
+    if (error.exit_code() == ExitCode::kPeerLost) throw;
+    throw CheckpointError(fmt::format("[checkpoint.folder] {}", error.what()));
   }
-  log_info("Finished saving the checkpoint in {:.2f} seconds.", watch.seconds());
+  return nlohmann::json::parse(text_of_first(ranks_, nlohmann::json(steps).dump()));
 }
 
 bool Checkpointer::holds_hugging_face(int64_t step) {
   const fs::path folder = folder_.step_path(step);
+  bool holds = false;
   try {
-    return file_system_.kind(folder / kManifestName) == FileSystem::Kind::kAbsent &&
-           file_system_.kind(folder / kSafetensorsIndexName) == FileSystem::Kind::kFile;
+    holds = ranks_.rank() == 0 &&
+            file_system_.kind(folder / kManifestName) == FileSystem::Kind::kAbsent &&
+            file_system_.kind(folder / kSafetensorsIndexName) == FileSystem::Kind::kFile;
   } catch (const FileError&) {
-    return false;
+    holds = false;
   }
+  return text_of_first(ranks_, holds ? "yes" : "no") == "yes";
 }
 
-LoadedCheckpoint Checkpointer::load_hugging_face(const fs::path& path, const NamedTensors& model,
+LoadedCheckpoint Checkpointer::load_hugging_face(const fs::path& path, const TrainingState& into,
                                                  bool quantized) {
   Stopwatch watch;
   log_info("Loading weights with Hugging Face's names from {}.", path.string());
+  const auto shapes = whole_shapes_of(into.model, into.model_slices, ranks_);
   try {
-    HuggingFaceWeights weights(file_system_, path, hugging_face(), shapes_of(model), {quantized});
-    weights.fill(model);
+    std::optional<HuggingFaceWeights> weights;
+    together<CheckpointError>(ranks_, [&] {
+      weights.emplace(file_system_, path, hugging_face(), shapes,
+                      HuggingFaceWeights::Options{quantized});
+    });
+    together<CheckpointError>(ranks_, [&] { weights->fill(into.model, into.model_slices); });
   } catch (const FileError& error) {
     throw CheckpointError(error.what());
   }
   log_info("Finished loading the checkpoint in {:.2f} seconds.", watch.seconds());
   return LoadedCheckpoint{path, 0, /*model_only=*/true};
-}
-
-void Checkpointer::remove_old(int64_t saved) {
-  try {
-    const auto old = steps_to_remove(folder_.steps(), saved, config_.keep_latest_k);
-    bool verified = false;
-    for (int64_t step : old) {
-      // Only what coeus wrote is coeus's to remove.
-      if (file_system_.kind(folder_.step_path(step) / kManifestName) != FileSystem::Kind::kFile) {
-        continue;
-      }
-      if (!verified) verify_checkpoint(file_system_, folder_.step_path(saved), saved);
-      verified = true;
-      folder_.remove(step);
-    }
-  } catch (const CheckpointError& error) {
-    log_error("the checkpoint just saved does not read back right, so no older one is removed: {}",
-              error.what());
-  } catch (const FileError& error) {
-    log_warning("old checkpoints could not be removed: {}", error.what());
-  }
 }
 
 void Checkpointer::check_excluded(const TrainingState& into) const {
@@ -251,26 +237,24 @@ std::optional<LoadedCheckpoint> Checkpointer::load(TrainingState& into) {
   return load(into, {.exclude = config_.exclude_from_loading});
 }
 
-std::optional<LoadedCheckpoint> Checkpointer::load_model(const NamedTensors& model) {
+std::optional<LoadedCheckpoint> Checkpointer::load_model(const NamedTensors& model,
+                                                         const HeldSlices& slices) {
   if (!config_.enable) return std::nullopt;
   TrainingState into;
   into.model = model;
+  into.model_slices = slices;
   return load(into, {.model_only = true,
                      .model_rules = {.convert_floats = true, .expert_bias_may_be_absent = true}});
 }
 
 std::optional<LoadedCheckpoint> Checkpointer::load(TrainingState& into,
                                                    const LoadSelection& selection) {
-  std::vector<int64_t> steps;
-  try {
-    steps = folder_.steps();
-  } catch (const FileError& error) {
-    throw CheckpointError(fmt::format("[checkpoint.folder] {}", error.what()));
-  }
+  pending_.wait_and_log();
+  const std::vector<int64_t> steps = steps_of_first();
   if (!steps.empty()) {
     const int64_t step = config_.load_step >= 0 ? config_.load_step : steps.back();
     if (selection.model_only && holds_hugging_face(step))
-      return load_hugging_face(folder_.step_path(step), into.model, /*quantized=*/true);
+      return load_hugging_face(folder_.step_path(step), into, /*quantized=*/true);
     return load_own(steps, into, selection);
   }
   COEUS_CHECK_AS(CheckpointError, config_.load_step < 0,
@@ -278,7 +262,7 @@ std::optional<LoadedCheckpoint> Checkpointer::load(TrainingState& into,
                  config_.load_step, folder_.path().string());
   if (config_.initial_load_in_hf)
     return load_hugging_face(
-        config_.initial_load_path ? fs::path(*config_.initial_load_path) : assets_, into.model,
+        config_.initial_load_path ? fs::path(*config_.initial_load_path) : assets_, into,
         config_.initial_load_in_hf_quantized);
   if (!config_.initial_load_path) return std::nullopt;
   return load_initial(into, selection);
@@ -290,17 +274,17 @@ LoadedCheckpoint Checkpointer::load_initial(TrainingState& into, const LoadSelec
   log_info("{} holds no checkpoint: loading checkpoint.initial_load_path {}",
            folder_.path().string(), path.string());
   try {
-    const InitialWeights weights = find_initial_weights(file_system_, path);
+    const InitialWeights weights = find_initial_weights(file_system_, path, ranks_);
     LoadedCheckpoint loaded{path, 0, selection.model_only || config_.initial_load_model_only};
     if (weights.checkpoint) loaded.step = weights.checkpoint->manifest.step;
     if (loaded.model_only) {
-      load_model_weights(file_system_, path, weights, into.model);
+      load_model_weights(file_system_, path, weights, into.model, into.model_slices, ranks_);
     } else {
       COEUS_CHECK_AS(CheckpointError, weights.checkpoint.has_value(),
                      "{} holds weights only; checkpoint.initial_load_model_only = false needs a "
                      "checkpoint of coeus",
                      path.string());
-      load_checkpoint(file_system_, *weights.checkpoint, selection, into);
+      load_checkpoint(file_system_, *weights.checkpoint, selection, into, ranks_);
     }
     log_info("Finished loading the checkpoint in {:.2f} seconds.", watch.seconds());
     return loaded;
@@ -322,7 +306,7 @@ LoadedCheckpoint Checkpointer::load_own(const std::vector<int64_t>& steps, Train
   const int64_t step = checkpoint.manifest.step;
   selection = for_step(step, selection);
   log_info("Loading the checkpoint from {}.", checkpoint.folder.string());
-  load_checkpoint(file_system_, checkpoint, selection, into);
+  load_checkpoint(file_system_, checkpoint, selection, into, ranks_);
   log_info("Finished loading the checkpoint in {:.2f} seconds.", watch.seconds());
   return LoadedCheckpoint{checkpoint.folder, step, selection.model_only};
 }
@@ -334,7 +318,8 @@ VerifiedCheckpoint Checkpointer::open_step(int64_t step, const TrainingState& in
                  "name it as checkpoint.initial_load_path of a new run, with "
                  "checkpoint.initial_load_in_hf",
                  folder_.step_path(step).string());
-  VerifiedCheckpoint checkpoint = verify_checkpoint(file_system_, folder_.step_path(step), step);
+  VerifiedCheckpoint checkpoint =
+      verify_checkpoint(file_system_, folder_.step_path(step), step, ranks_);
   const auto absent = lacking(checkpoint, into, for_step(step, selection));
   COEUS_CHECK_AS(CheckpointError, !checkpoint.manifest.is_model_only() || absent.empty(),
                  "{} holds the model only (checkpoint.last_save_model_only), and this run needs {} "

@@ -12,19 +12,14 @@
 #include "coeus/base/file_system.h"
 #include "coeus/checkpoint/checkpoint_config.h"
 #include "coeus/checkpoint/checkpoint_folder.h"
+#include "coeus/checkpoint/checkpoint_ranks.h"
 #include "coeus/checkpoint/checkpoint_reader.h"
-#include "coeus/checkpoint/checkpoint_writer.h"
+#include "coeus/checkpoint/checkpoint_saver.h"
 #include "coeus/checkpoint/hugging_face_folder.h"
+#include "coeus/checkpoint/pending_save.h"
 #include "coeus/checkpoint/training_state.h"
 
 namespace coeus {
-
-/// A save that failed: the disk is full, broken or gone. The checkpoints saved before are
-/// untouched, so a run may log it and go on; only a failed last save must end it with an error.
-class CheckpointSaveError : public Error {
- public:
-  explicit CheckpointSaveError(const std::string& message) : Error(message) {}
-};
 
 /// What a run started from.
 struct LoadedCheckpoint {
@@ -40,9 +35,12 @@ class Checkpointer {
   /// The run's checkpoints lie in `dump_folder`/config.folder. If the run is to save, the folder is
   /// made, tried for writing, locked for this process, and cleared of what an interrupted run left.
   /// Throws ConfigError if the folder cannot be written or another process has it, or for a setting
-  /// that is not supported yet. Does nothing unless config.enable. `file_system` outlives this.
+  /// that is not supported. Does nothing unless config.enable. `file_system` and `ranks` outlive
+  /// this; all functions but should_save are called by all ranks, and what fails on one fails on
+  /// all.
   Checkpointer(CheckpointConfig config, const std::filesystem::path& dump_folder,
-               FileSystem& file_system = posix_file_system());
+               FileSystem& file_system = posix_file_system(),
+               CheckpointRanks& ranks = single_rank());
 
   /// How Hugging Face names and describes the model, for initial_load_in_hf and last_save_in_hf.
   /// `assets` is where initial_load_in_hf looks when there is no initial_load_path.
@@ -56,7 +54,15 @@ class Checkpointer {
   /// last_save_model_only and export_dtype say. On return the checkpoint is durable, and
   /// checkpoints beyond keep_latest_k are gone, but only if the new one read back right. Throws
   /// CheckpointSaveError when the disk refuses, and Error for a state that cannot be saved at all.
+  ///
+  /// With async_mode it returns once the tensors are copied, and a thread does the rest, unless it
+  /// is the last step's. It first waits for the save before it; if that one failed, it says so in
+  /// the log, as the run does for a save that throws, and goes on.
   void save(int64_t step, const TrainingState& state, bool last_step = false);
+
+  /// Returns once nothing is being written; call it before a run ends. Throws what the last save
+  /// would have thrown, had it not been asynchronous.
+  void wait();
 
   /// Brings the run to where it goes on: from load_step or, for -1, the newest usable checkpoint of
   /// its own folder; if that holds none, from initial_load_path; nothing if there is neither, or
@@ -69,19 +75,18 @@ class Checkpointer {
   /// The model alone, for a program that does not train: from the same places, in whatever plain
   /// floating-point type it was saved (`last_save_model_only`, `export_dtype`). An expert_bias that
   /// is not there becomes zero. Throws as load does.
-  std::optional<LoadedCheckpoint> load_model(const NamedTensors& model);
+  std::optional<LoadedCheckpoint> load_model(const NamedTensors& model,
+                                             const HeldSlices& slices = {});
 
  private:
   void take_folder();
-  void save_hugging_face(int64_t step, const NamedTensors& model);
   bool holds_hugging_face(int64_t step);
-  LoadedCheckpoint load_hugging_face(const std::filesystem::path& path, const NamedTensors& model,
+  LoadedCheckpoint load_hugging_face(const std::filesystem::path& path, const TrainingState& into,
                                      bool quantized);
   const HuggingFaceFormat& hugging_face() const;
   CheckpointContents contents_of(int64_t step, bool last_step) const;
-  [[noreturn]] void fail_to_save(int64_t step, uint64_t needed, const std::string& cause,
-                                 bool is_out_of_space);
-  void remove_old(int64_t saved);
+  std::vector<int64_t> steps_of_first() const;
+  bool is_async() const;
   std::optional<LoadedCheckpoint> load(TrainingState& into, const LoadSelection& selection);
   LoadedCheckpoint load_initial(TrainingState& into, const LoadSelection& selection);
   LoadedCheckpoint load_own(const std::vector<int64_t>& steps, TrainingState& into,
@@ -96,10 +101,12 @@ class Checkpointer {
 
   CheckpointConfig config_;
   FileSystem& file_system_;
+  CheckpointRanks& ranks_;
   CheckpointFolder folder_;
   std::unique_ptr<FolderLock> lock_;
   std::optional<HuggingFaceFormat> hugging_face_;
   std::filesystem::path assets_;
+  PendingSave pending_;
 };
 
 }  // namespace coeus

@@ -185,7 +185,8 @@ TEST_F(CheckpointerTest, TheLastSaveMayHoldTheModelOnlyInAnotherType) {
   EXPECT_THAT(files.list("/run/checkpoint/step-20"),
               ElementsAre("manifest.json", "model.safetensors"));
   auto seen = verify_checkpoint(files, "/run/checkpoint/step-20");
-  for (const auto& tensor : seen.tensors.at("model")) EXPECT_EQ(tensor.type, StoredType::kBF16);
+  for (const auto& tensor : seen.manifest.tensors.at("model"))
+    EXPECT_EQ(tensor.type, StoredType::kBF16);
 
   EXPECT_EQ(load()->step, 10) << "a run cannot go on from the model alone";
   EXPECT_THAT(log.text(), HasSubstr("step-20 holds the model only"));
@@ -357,7 +358,7 @@ TEST_F(CheckpointerTest, UnsupportedSettingsAreRefusedByName) {
     change(changed);
     EXPECT_THROW(Checkpointer(changed, "/run", files), ConfigError);
   };
-  refused([](auto& c) { c.async_mode = "async"; });
+  refused([](auto& c) { c.async_mode = "sometimes"; });
   refused([](auto& c) {
     c.initial_load_in_hf = true;
     c.initial_load_model_only = false;

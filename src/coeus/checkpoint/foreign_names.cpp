@@ -85,7 +85,8 @@ class Builder {
     }
     if (!numbers.empty()) numbers[0] += rule.layer_offset;
     const std::vector<int64_t> shape = foreign_shape(rule, native);
-    TensorLink link = {native.name, "", rule.layout, rule.heads, {}, rule.is_copy};
+    const int64_t head_rows = rule.heads > 0 ? native.shape.at(0) / rule.heads : 0;
+    TensorLink link = {native.name, "", rule.layout, head_rows, {}, rule.is_copy};
     if (rule.layout != ForeignLayout::kOnePerExpert) {
       link.foreign = with_numbers(rule.foreign, numbers);
       add(link, shape);
@@ -148,22 +149,51 @@ bool is_ignored(const ForeignNames& names, const std::string& foreign) {
 
 int64_t slabs_of(const std::vector<int64_t>& shape) { return shape.size() == 3 ? shape[0] : 1; }
 
-std::pair<at::Tensor, at::Tensor> matching_views(const TensorLink& link,
-                                                 const at::Tensor& native_slab,
-                                                 const at::Tensor& foreign_slab) {
-  if (link.layout == ForeignLayout::kRotaryHalves) {
-    const int64_t pairs = native_slab.size(0) / link.heads / 2;
-    return {native_slab.unflatten(0, {link.heads, pairs, 2}),
-            foreign_slab.unflatten(0, {link.heads, 2, pairs}).transpose(1, 2)};
+TensorSlice foreign_slice(const TensorLink& link, const TensorSlice& native) {
+  TensorSlice slice = native;
+  const size_t n = slice.whole.size();
+  if (link.layout == ForeignLayout::kOnePerExpert) {
+    COEUS_ASSERT(n == 3 && slice.size[0] == 1 && slice.begin[0] == link.expert);
+    for (auto* list : {&slice.whole, &slice.begin, &slice.size}) list->erase(list->begin());
   }
-  if (!is_transposed(link.layout)) return {native_slab, foreign_slab};
-  at::Tensor foreign = foreign_slab;
+  if (is_transposed(link.layout)) {
+    for (auto* list : {&slice.whole, &slice.begin, &slice.size})
+      std::swap((*list)[n - 2], (*list)[n - 1]);
+  }
   if (is_half(link.layout)) {
-    const int64_t half = foreign.size(-1) / 2;
-    foreign =
-        foreign.narrow(-1, link.layout == ForeignLayout::kTransposedFirstHalf ? 0 : half, half);
+    if (link.layout == ForeignLayout::kTransposedSecondHalf)
+      slice.begin[n - 1] += slice.whole[n - 1];
+    slice.whole[n - 1] *= 2;
   }
-  return {native_slab, foreign.transpose(-1, -2)};
+  return slice;
+}
+
+TensorSlice in_whole_heads(const TensorLink& link, const TensorSlice& native) {
+  if (link.layout != ForeignLayout::kRotaryHalves) return native;
+  TensorSlice slice = native;
+  const int64_t end = native.begin[0] + native.size[0];
+  slice.begin[0] -= slice.begin[0] % link.head_rows;
+  slice.size[0] = (end + link.head_rows - 1) / link.head_rows * link.head_rows - slice.begin[0];
+  return slice;
+}
+
+std::pair<at::Tensor, at::Tensor> matching_views(const TensorLink& link,
+                                                 const at::Tensor& native_part,
+                                                 const at::Tensor& foreign_part) {
+  switch (link.layout) {
+    case ForeignLayout::kRotaryHalves: {
+      const int64_t pairs = link.head_rows / 2;
+      const int64_t heads = native_part.size(0) / link.head_rows;
+      return {native_part.unflatten(0, {heads, pairs, 2}),
+              foreign_part.unflatten(0, {heads, 2, pairs}).transpose(1, 2)};
+    }
+    case ForeignLayout::kOnePerExpert:
+      return {native_part.squeeze(0), foreign_part};
+    case ForeignLayout::kSame:
+      return {native_part, foreign_part};
+    default:
+      return {native_part, foreign_part.transpose(-1, -2)};
+  }
 }
 
 }  // namespace coeus

@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "coeus/base/tensor_slice.h"
+
 namespace coeus {
 
 /// How the numbers of a native tensor lie in the foreign one.
@@ -62,7 +64,7 @@ struct TensorLink {
   std::string native;
   std::string foreign;
   ForeignLayout layout = ForeignLayout::kSame;
-  int64_t heads = 0;
+  int64_t head_rows = 0;          ///< of kRotaryHalves: the rows of one head
   std::optional<int64_t> expert;  ///< of kOnePerExpert: the native tensor's part
   bool is_copy = false;
 };
@@ -86,10 +88,17 @@ bool is_ignored(const ForeignNames& names, const std::string& foreign);
 /// The slabs of a tensor of this shape: one, or one for each of the first of three dimensions.
 int64_t slabs_of(const std::vector<int64_t>& shape);
 
-/// Views of a slab of each side that are the same numbers, shaped alike: copying one to the other
-/// converts, either way.
+/// The box of the foreign tensor that holds the numbers of a box of the native one. Of
+/// kRotaryHalves the box is of whole heads, of kOnePerExpert of the link's one expert.
+TensorSlice foreign_slice(const TensorLink& link, const TensorSlice& native);
+
+/// The least box around `native` that foreign_slice takes.
+TensorSlice in_whole_heads(const TensorLink& link, const TensorSlice& native);
+
+/// Views of a native box and of its foreign_slice that are the same numbers, shaped alike: copying
+/// one to the other converts, either way.
 std::pair<at::Tensor, at::Tensor> matching_views(const TensorLink& link,
-                                                 const at::Tensor& native_slab,
-                                                 const at::Tensor& foreign_slab);
+                                                 const at::Tensor& native_part,
+                                                 const at::Tensor& foreign_part);
 
 }  // namespace coeus

@@ -3,11 +3,13 @@
 #include <torch/types.h>
 
 #include <algorithm>
+#include <set>
 
 #include "coeus/base/log.h"
 #include "coeus/checkpoint/block_quantized.h"
 #include "coeus/checkpoint/hugging_face_config.h"
 #include "coeus/checkpoint/initial_weights.h"
+#include "coeus/checkpoint/read_slice.h"
 #include "coeus/checkpoint/tensor_bytes.h"
 
 namespace coeus {
@@ -22,8 +24,15 @@ std::map<std::string, std::vector<int64_t>> by_name(const std::vector<NamedShape
   return map;
 }
 
-std::vector<int64_t> slab_shape(const std::vector<int64_t>& shape) {
-  return shape.size() == 3 ? std::vector<int64_t>(shape.begin() + 1, shape.end()) : shape;
+/// The box of a slab (see slabs_of).
+TensorSlice slab_of(const std::vector<int64_t>& shape, std::optional<int64_t> index) {
+  const TensorSlice whole = TensorSlice::whole_of(shape);
+  return index && shape.size() == 3 ? whole.narrowed(0, *index, 1) : whole;
+}
+
+/// " in FILE" for a tensor that lies whole in one.
+std::string place_of(const StoredTensor& tensor) {
+  return tensor.pieces.size() == 1 ? " in " + tensor.pieces[0].file.string() : "";
 }
 
 bool is_eight_bits(StoredType type) {
@@ -57,7 +66,7 @@ ForeignNames names_for(ForeignNames names, const StoredTensors& stored) {
   return names;
 }
 
-std::vector<TensorSource> sources_at(FileSystem& file_system, const fs::path& path) {
+std::vector<StoredTensor> sources_at(FileSystem& file_system, const fs::path& path) {
   InitialWeights found = find_initial_weights(file_system, path);
   return std::move(found.model);
 }
@@ -70,8 +79,26 @@ std::vector<NamedShape> shapes_of(const NamedTensors& tensors) {
   return shapes;
 }
 
-bool has_hugging_face_names(const std::vector<TensorSource>& tensors) {
-  return std::any_of(tensors.begin(), tensors.end(), [](const TensorSource& source) {
+std::vector<NamedShape> whole_shapes_of(const NamedTensors& tensors, const HeldSlices& slices,
+                                        CheckpointRanks& ranks) {
+  nlohmann::json own = nlohmann::json::array();
+  together<Error>(ranks, [&] {
+    for (const auto& [name, tensor] : tensors)
+      own.push_back(nlohmann::json::array({name, held_slice(slices, name, tensor).slice.whole}));
+  });
+  std::vector<NamedShape> shapes;
+  std::set<std::string> names;
+  for (const std::string& text : ranks.gather(own.dump())) {
+    for (const auto& entry : nlohmann::json::parse(text)) {
+      NamedShape shape{entry.at(0), entry.at(1)};
+      if (names.insert(shape.name).second) shapes.push_back(std::move(shape));
+    }
+  }
+  return shapes;
+}
+
+bool has_hugging_face_names(const std::vector<StoredTensor>& tensors) {
+  return std::any_of(tensors.begin(), tensors.end(), [](const StoredTensor& source) {
     return source.name.starts_with("model.") || source.name.starts_with("language_model.");
   });
 }
@@ -109,8 +136,8 @@ HuggingFaceWeights::HuggingFaceWeights(FileSystem& file_system, const fs::path& 
 
 void HuggingFaceWeights::settle_tied(bool is_tied) {
   const bool is_wanted = foreign_shapes_.contains(names_.output);
-  const TensorSource* output = stored_.find(names_.output);
-  const TensorSource* embedding = stored_.find(names_.embedding);
+  const StoredTensor* output = stored_.find(names_.output);
+  const StoredTensor* embedding = stored_.find(names_.embedding);
   if (embedding == nullptr) return;
   if (is_wanted && output == nullptr && is_tied) {
     stored_.add_alias(names_.output, names_.embedding);
@@ -124,27 +151,26 @@ void HuggingFaceWeights::settle_tied(bool is_tied) {
   }
 }
 
-bool HuggingFaceWeights::is_quantized(const TensorSource& source) const {
+bool HuggingFaceWeights::is_quantized(const StoredTensor& source) const {
   return is_eight_bits(source.type) && stored_.find(source.name + kScaleSuffix) != nullptr;
 }
 
 void HuggingFaceWeights::check(bool quantized_allowed) {
   std::vector<std::string> complaints;
   for (const NamedShape& wanted : model_.foreign) {
-    const TensorSource* source = stored_.find(wanted.name);
+    const StoredTensor* source = stored_.find(wanted.name);
     const TensorLink& link = model_.of_foreign.find(wanted.name)->second;
     if (source == nullptr) {
       if (!link.is_copy && !may_be_absent(link.native))
         complaints.push_back(
             fmt::format("missing: '{}' of shape [{}]", wanted.name, fmt::join(wanted.shape, ", ")));
     } else if (source->shape != wanted.shape) {
-      complaints.push_back(fmt::format("wrong shape: '{}' is [{}] in {}, the model needs [{}]",
+      complaints.push_back(fmt::format("wrong shape: '{}' is [{}]{}, the model needs [{}]",
                                        wanted.name, fmt::join(source->shape, ", "),
-                                       source->file.string(), fmt::join(wanted.shape, ", ")));
+                                       place_of(*source), fmt::join(wanted.shape, ", ")));
     } else if (is_quantized(*source) ? !quantized_allowed : !is_plain_float(source->type)) {
       complaints.push_back(fmt::format(
-          "wrong dtype: '{}' is {} in {}{}", wanted.name, name_of(source->type),
-          source->file.string(),
+          "wrong dtype: '{}' is {}{}{}", wanted.name, name_of(source->type), place_of(*source),
           is_quantized(*source) ? "; set checkpoint.initial_load_in_hf_quantized" : ""));
     }
   }
@@ -158,8 +184,8 @@ void HuggingFaceWeights::check(bool quantized_allowed) {
       ++ignored;
       continue;
     }
-    complaints.push_back(fmt::format("unknown: '{}' of shape [{}] in {}", name,
-                                     fmt::join(source.shape, ", "), source.file.string()));
+    complaints.push_back(fmt::format("unknown: '{}' of shape [{}]{}", name,
+                                     fmt::join(source.shape, ", "), place_of(source)));
   }
   COEUS_CHECK_AS(CheckpointError, complaints.empty(), "{} does not fit the model:{}",
                  path_.string(), as_lines(complaints));
@@ -172,7 +198,8 @@ void HuggingFaceWeights::check_copies() {
   for (const auto& [name, link] : model_.of_foreign) {
     if (!link.is_copy || stored_.find(name) == nullptr) continue;
     COEUS_CHECK_AS(CheckpointError,
-                   at::equal(foreign_slab(name, std::nullopt), slab(link.native, std::nullopt)),
+                   at::equal(read_foreign(name, TensorSlice::whole_of(foreign_shapes_.at(name))),
+                             slab(link.native, std::nullopt)),
                    "{}: '{}' differs from what it must repeat, '{}'", path_.string(), name,
                    link.native);
   }
@@ -182,7 +209,7 @@ StoredType HuggingFaceWeights::widest_of(const std::string& native) const {
   std::optional<at::ScalarType> type;
   const auto [first, last] = model_.of_native.equal_range(native);
   for (auto link = first; link != last; ++link) {
-    if (const TensorSource* source = stored_.find(link->second.foreign))
+    if (const StoredTensor* source = stored_.find(link->second.foreign))
       type = wider(
           type.value_or(is_eight_bits(source->type) ? at::kFloat : scalar_type_of(source->type)),
           source->type);
@@ -190,36 +217,67 @@ StoredType HuggingFaceWeights::widest_of(const std::string& native) const {
   return stored_type_for(type.value_or(at::kFloat));
 }
 
-at::Tensor HuggingFaceWeights::foreign_slab(const std::string& name, std::optional<int64_t> index) {
-  const TensorSource& source = *stored_.find(name);
-  if (!is_quantized(source)) return stored_.read(name, index);
-  const at::Tensor weight = stored_.read(name, index);
-  return dequantized(weight, stored_.read(name + kScaleSuffix, index), block_, name);
+at::Tensor HuggingFaceWeights::read_foreign(const std::string& name, const TensorSlice& slice) {
+  if (!is_quantized(*stored_.find(name))) return stored_.read(name, slice);
+  const bool is_of_experts = slice.whole.size() == 3;
+  COEUS_ASSERT(!is_of_experts || slice.size[0] == 1);
+  const auto index = is_of_experts ? std::optional(slice.begin[0]) : std::nullopt;
+  const std::string scales = name + kScaleSuffix;
+  const TensorSlice held = slab_of(slice.whole, index);
+  at::Tensor weight = stored_.read(name, held);
+  at::Tensor scale = stored_.read(scales, slab_of(stored_.find(scales)->shape, index));
+  if (is_of_experts) {
+    weight = weight.squeeze(0);
+    scale = scale.squeeze(0);
+  }
+  return narrowed_to(dequantized(weight, scale, block_, name).view(held.size), held, slice);
 }
 
-at::Tensor HuggingFaceWeights::slab(const std::string& native, std::optional<int64_t> index) {
-  const at::Tensor slab =
-      at::zeros(slab_shape(native_shapes_.at(native)), scalar_type_of(type_of(native)));
+at::Tensor HuggingFaceWeights::read(const std::string& native, const TensorSlice& slice) {
+  const at::Tensor values = at::zeros(slice.size, scalar_type_of(type_of(native)));
+  if (slice.whole.size() == 3 && slice.size[0] != 1) {
+    for (int64_t i = 0; i < slice.size[0]; ++i)
+      values.narrow(0, i, 1).copy_(read(native, slice.narrowed(0, i, 1)));
+    return values;
+  }
+  if (slice.numel() == 0) return values;
   const auto [first, last] = model_.of_native.equal_range(native);
   for (auto found = first; found != last; ++found) {
     const TensorLink& link = found->second;
-    if ((link.expert && link.expert != index) || stored_.find(link.foreign) == nullptr) continue;
-    const auto part = foreign_shapes_.at(link.foreign).size() == 3 ? index : std::nullopt;
-    const auto views = matching_views(link, slab, foreign_slab(link.foreign, part));
-    views.first.copy_(views.second);
+    if ((link.expert && link.expert != slice.begin[0]) || stored_.find(link.foreign) == nullptr)
+      continue;
+    const TensorSlice wide = in_whole_heads(link, slice);
+    const at::Tensor foreign = read_foreign(link.foreign, foreign_slice(link, wide));
+    if (wide == slice) {
+      const auto views = matching_views(link, values, foreign);
+      views.first.copy_(views.second);
+    } else {
+      const at::Tensor around = at::empty(wide.size, values.options());
+      const auto views = matching_views(link, around, foreign);
+      views.first.copy_(views.second);
+      values.copy_(narrowed_to(around, wide, slice));
+    }
   }
-  return slab;
+  return values;
 }
 
-void HuggingFaceWeights::fill(const NamedTensors& model) {
+at::Tensor HuggingFaceWeights::slab(const std::string& native, std::optional<int64_t> index) {
+  const TensorSlice slice = slab_of(native_shapes_.at(native), index);
+  const at::Tensor values = read(native, slice);
+  return index && slice.whole.size() == 3 ? values.squeeze(0) : values;
+}
+
+void HuggingFaceWeights::fill(const NamedTensors& model, const HeldSlices& slices) {
   at::NoGradGuard no_grad;
   for (const auto& [name, tensor] : model) {
     at::Tensor target = tensor.detach();
+    const TensorSlice slice = held_slice(slices, name, tensor).slice;
     if (target.dim() != 3) {
-      target.copy_(slab(name, std::nullopt));
+      target.copy_(read(name, slice));
       continue;
     }
-    for (int64_t i = 0; i < target.size(0); ++i) target[i].copy_(slab(name, i));
+    for (int64_t i = 0; i < target.size(0); ++i)
+      target.narrow(0, i, 1).copy_(read(name, slice.narrowed(0, i, 1)));
   }
 }
 
@@ -298,17 +356,22 @@ void write_hugging_face_folder(FileSystem& file_system, const fs::path& folder,
                                const HuggingFaceExport& options) {
   const ForeignModel model = foreign_model(format.names, weights.shapes);
   const auto shapes = by_name(model.foreign);
+  const auto native_shapes = by_name(model.native);
   const auto entries = foreign_entries(model, weights, options.type);
   std::map<std::string, StoredType> types;
   for (const SafetensorsEntry& entry : entries) types.emplace(entry.name, entry.type);
   warn_of_lost_biases(model, weights);
   const auto read = [&](const std::string& name, std::optional<int64_t> index) {
-    const at::Tensor slab = at::empty(slab_shape(shapes.at(name)), scalar_type_of(types.at(name)));
+    const TensorSlice held = slab_of(shapes.at(name), index);
+    const at::Tensor slab = at::empty(held.size, scalar_type_of(types.at(name)));
     const auto [first, last] = model.of_foreign.equal_range(name);
     for (auto found = first; found != last; ++found) {
       const TensorLink& link = found->second;
+      const auto native_index = link.expert ? link.expert : index;
+      const TensorSlice native = slab_of(native_shapes.at(link.native), native_index);
       const auto views =
-          matching_views(link, weights.read(link.native, link.expert ? link.expert : index), slab);
+          matching_views(link, weights.read(link.native, native_index).reshape(native.size),
+                         narrowed_to(slab, held, foreign_slice(link, native)));
       views.second.copy_(views.first);
     }
     return slab;

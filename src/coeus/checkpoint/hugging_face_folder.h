@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "coeus/checkpoint/checkpoint_ranks.h"
 #include "coeus/checkpoint/foreign_names.h"
 #include "coeus/checkpoint/safetensors_folder.h"
 #include "coeus/checkpoint/stored_tensors.h"
@@ -25,8 +26,12 @@ struct HuggingFaceFormat {
 /// The shapes of the tensors, which may be on the meta device.
 std::vector<NamedShape> shapes_of(const NamedTensors& tensors);
 
+/// The whole shapes of the tensors of which the ranks hold slices: the union over the ranks.
+std::vector<NamedShape> whole_shapes_of(const NamedTensors& tensors, const HeldSlices& slices,
+                                        CheckpointRanks& ranks);
+
 /// Whether these look like Hugging Face's names of a language model.
-bool has_hugging_face_names(const std::vector<TensorSource>& tensors);
+bool has_hugging_face_names(const std::vector<StoredTensor>& tensors);
 
 /// The weights of a folder, found to be those of a model.
 class HuggingFaceWeights {
@@ -47,16 +52,20 @@ class HuggingFaceWeights {
   /// As a SlabReader gives it, of that type. A tensor that has no place there (an expert bias) is
   /// 0.
   at::Tensor slab(const std::string& native, std::optional<int64_t> index);
-  /// Fills all of `model` in place, converting types.
-  void fill(const NamedTensors& model);
+  /// A box of a native tensor, of that type. What it needs is read and no more, where weights in 8
+  /// bits need a whole slab, and a part of a head that is rotated all of it.
+  at::Tensor read(const std::string& native, const TensorSlice& slice);
+  /// Fills all of `model` in place, each tensor with the slice of it that is held, converting
+  /// types.
+  void fill(const NamedTensors& model, const HeldSlices& slices = {});
 
  private:
   void check(bool quantized_allowed);
   void settle_tied(bool is_tied);
   void check_copies();
   StoredType widest_of(const std::string& native) const;
-  bool is_quantized(const TensorSource& source) const;
-  at::Tensor foreign_slab(const std::string& name, std::optional<int64_t> index);
+  bool is_quantized(const StoredTensor& source) const;
+  at::Tensor read_foreign(const std::string& name, const TensorSlice& slice);
 
   std::filesystem::path path_;
   StoredTensors stored_;

@@ -21,30 +21,25 @@ constexpr const char* kExtension = ".safetensors";
 constexpr uint64_t kMaxIndexBytes = 100'000'000;
 constexpr int kMaxIndexDepth = 8;
 
-std::vector<TensorSource> tensors_of_file(FileSystem& file_system, const fs::path& path) {
+std::vector<StoredTensor> tensors_of_file(FileSystem& file_system, const fs::path& path) {
   auto file = file_system.open(path);
-  std::vector<TensorSource> sources;
+  std::vector<StoredTensor> sources;
   for (SafetensorsEntry& entry : read_safetensors_header(*file, path.string()).tensors) {
-    sources.push_back({std::move(entry.name),
-                       entry.type,
-                       std::move(entry.shape),
-                       path,
-                       entry.begin,
-                       entry.end,
-                       {}});
+    sources.push_back(stored_whole(std::move(entry.name), entry.type, std::move(entry.shape), path,
+                                   entry.begin, entry.end));
   }
   return sources;
 }
 
-std::vector<TensorSource> tensors_of_files(FileSystem& file_system, const fs::path& folder,
+std::vector<StoredTensor> tensors_of_files(FileSystem& file_system, const fs::path& folder,
                                            const std::set<std::string>& files) {
-  std::vector<TensorSource> all;
+  std::vector<StoredTensor> all;
   std::unordered_map<std::string, fs::path> home;
   for (const std::string& name : files) {
-    for (TensorSource& source : tensors_of_file(file_system, folder / name)) {
-      auto [other, is_new] = home.emplace(source.name, source.file);
+    for (StoredTensor& source : tensors_of_file(file_system, folder / name)) {
+      auto [other, is_new] = home.emplace(source.name, folder / name);
       COEUS_CHECK_AS(CheckpointError, is_new, "tensor '{}' stands in two files: {} and {}",
-                     source.name, other->second.string(), source.file.string());
+                     source.name, other->second.string(), (folder / name).string());
       all.push_back(std::move(source));
     }
   }
@@ -73,18 +68,19 @@ std::map<std::string, std::string> parse_index(const std::string& text, const st
   return home;
 }
 
-std::vector<TensorSource> tensors_of_index(FileSystem& file_system, const fs::path& folder) {
+std::vector<StoredTensor> tensors_of_index(FileSystem& file_system, const fs::path& folder) {
   const std::string index = (folder / kIndexName).string();
   auto home = parse_index(file_system.read_text(folder / kIndexName, kMaxIndexBytes), index);
   std::set<std::string> files;
   for (const auto& [name, file] : home) files.insert(file);
-  std::vector<TensorSource> sources = tensors_of_files(file_system, folder, files);
+  std::vector<StoredTensor> sources = tensors_of_files(file_system, folder, files);
   std::vector<std::string> complaints;
-  for (const TensorSource& source : sources) {
+  for (const StoredTensor& source : sources) {
     auto entry = home.find(source.name);
-    if (entry == home.end() || folder / entry->second != source.file) {
+    const fs::path& file = source.pieces.at(0).file;
+    if (entry == home.end() || folder / entry->second != file) {
       complaints.push_back(
-          fmt::format("'{}' is in {}, but not by the index", source.name, source.file.string()));
+          fmt::format("'{}' is in {}, but not by the index", source.name, file.string()));
     }
     if (entry != home.end()) home.erase(entry);
   }
@@ -110,59 +106,62 @@ std::vector<TensorSource> tensors_of_index(FileSystem& file_system, const fs::pa
       "{} holds neither a checkpoint of coeus nor .safetensors files{}", folder.string(), hint));
 }
 
-InitialWeights look_at(FileSystem& file_system, const fs::path& path) {
-  InitialWeights weights;
-  switch (file_system.kind(path)) {
-    case FileSystem::Kind::kFile:
-      weights.model = tensors_of_file(file_system, path);
-      return weights;
-    case FileSystem::Kind::kFolder:
-      break;
-    default:
-      throw CheckpointError(
-          fmt::format("{} does not exist; give a checkpoint folder or a "
-                      ".safetensors file",
-                      path.string()));
-  }
+bool is_checkpoint(FileSystem& file_system, const fs::path& path) {
+  return file_system.kind(path) == FileSystem::Kind::kFolder &&
+         file_system.kind(path / kManifestName) != FileSystem::Kind::kAbsent;
+}
+
+std::vector<StoredTensor> tensors_at(FileSystem& file_system, const fs::path& path) {
+  const auto kind = file_system.kind(path);
+  if (kind == FileSystem::Kind::kFile) return tensors_of_file(file_system, path);
+  COEUS_CHECK_AS(CheckpointError, kind == FileSystem::Kind::kFolder,
+                 "{} does not exist; give a checkpoint folder or a .safetensors file",
+                 path.string());
   const auto names = file_system.list(path);
   std::set<std::string> files;
   for (const std::string& name : names) {
-    if (name == kManifestName) {
-      weights.checkpoint = verify_checkpoint(file_system, path);
-      weights.model = weights.checkpoint->tensors.at("model");
-      return weights;
-    }
     if (name.ends_with(kExtension)) files.insert(name);
   }
   if (std::find(names.begin(), names.end(), kIndexName) != names.end()) {
-    weights.model = tensors_of_index(file_system, path);
-  } else if (!files.empty()) {
-    weights.model = tensors_of_files(file_system, path, files);
-  } else {
-    refuse_folder(path, names);
+    return tensors_of_index(file_system, path);
   }
-  return weights;
+  if (files.empty()) refuse_folder(path, names);
+  return tensors_of_files(file_system, path, files);
 }
 
-bool has_hugging_face_names(const std::vector<TensorSource>& model) {
+bool has_hugging_face_names(const std::vector<StoredTensor>& model) {
   return std::any_of(model.begin(), model.end(),
                      [](const auto& source) { return source.name.starts_with("model.layers."); });
 }
 
 }  // namespace
 
-InitialWeights find_initial_weights(FileSystem& file_system, const fs::path& path) {
+InitialWeights find_initial_weights(FileSystem& file_system, const fs::path& path,
+                                    CheckpointRanks& ranks) {
+  InitialWeights weights;
   try {
-    return look_at(file_system, path);
+    bool has_manifest = false;
+    together<CheckpointError>(ranks, [&] {
+      has_manifest = is_checkpoint(file_system, path);
+      if (!has_manifest) weights.model = tensors_at(file_system, path);
+    });
+    if (text_of_first(ranks, has_manifest ? "checkpoint" : "") == "checkpoint") {
+      weights.checkpoint = verify_checkpoint(file_system, path, std::nullopt, ranks);
+      weights.model = weights.checkpoint->manifest.tensors.at("model");
+    }
+    return weights;
   } catch (const Error& error) {
+    if (error.exit_code() != ExitCode::kFailure) throw;
     throw CheckpointError(error.what());
   }
 }
 
 void load_model_weights(FileSystem& file_system, const fs::path& path,
-                        const InitialWeights& weights, const NamedTensors& model) {
+                        const InitialWeights& weights, const NamedTensors& model,
+                        const HeldSlices& slices, CheckpointRanks& ranks) {
   auto complaints =
-      mismatches(weights.model, model, {.convert_floats = true, .expert_bias_may_be_absent = true});
+      mismatches(weights.model, model, {.convert_floats = true, .expert_bias_may_be_absent = true},
+                 slices, ranks);
   COEUS_CHECK_AS(CheckpointError, complaints.empty(), "{} does not fit the model{}:{}",
                  path.string(),
                  has_hugging_face_names(weights.model)
@@ -170,7 +169,8 @@ void load_model_weights(FileSystem& file_system, const fs::path& path,
                      : "",
                  as_lines(complaints));
   try {
-    fill_tensors(file_system, weights.model, model);
+    together<CheckpointError>(ranks,
+                              [&] { fill_tensors(file_system, weights.model, model, slices); });
   } catch (const FileError& error) {
     throw CheckpointError(error.what());
   }

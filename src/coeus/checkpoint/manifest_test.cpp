@@ -17,7 +17,13 @@ Manifest example() {
   manifest.coeus_version = "0.1.0";
   manifest.step = 20;
   manifest.files["model.safetensors"] = {123, {1, 2}};
-  manifest.tensors["model"] = {{"w", "model.safetensors", StoredType::kBF16, {2, 3}, {3, 4}}};
+  const TensorSlice whole = TensorSlice::whole_of({2, 3});
+  manifest.tensors["model"] = {
+      {"w",
+       StoredType::kBF16,
+       {2, 3},
+       {{whole.narrowed(0, 0, 1), "model.safetensors", 111, 117, {{3, 4}}, kChunkBytes},
+        {whole.narrowed(0, 1, 1), "model.safetensors", 117, 123, {{5, 6}}, kChunkBytes}}}};
   manifest.tensors["optimizer"];
   manifest.states["train_state"] = {{"step", 20}, {"lr", 0.1}, {"big", ~uint64_t{0}}};
   return manifest;
@@ -54,10 +60,15 @@ TEST(Manifest, ComesBackAsItWas) {
   EXPECT_EQ(read.step, 20);
   EXPECT_EQ(read.files.at("model.safetensors").bytes, 123u);
   EXPECT_EQ(read.files.at("model.safetensors").header, (Checksum{1, 2}));
-  const ManifestTensor& tensor = read.tensors.at("model").at(0);
+  const StoredTensor& tensor = read.tensors.at("model").at(0);
   EXPECT_EQ(tensor.type, StoredType::kBF16);
   EXPECT_THAT(tensor.shape, testing::ElementsAre(2, 3));
-  EXPECT_EQ(tensor.checksum, (Checksum{3, 4}));
+  ASSERT_EQ(tensor.pieces.size(), 2u);
+  EXPECT_EQ(tensor.pieces[1].slice, (TensorSlice{{2, 3}, {1, 0}, {1, 3}}));
+  EXPECT_EQ(tensor.pieces[1].file, "model.safetensors");
+  EXPECT_EQ(tensor.pieces[1].begin, 117u);
+  EXPECT_EQ(tensor.pieces[1].end, 123u);
+  EXPECT_THAT(tensor.pieces[1].checksums, testing::ElementsAre(Checksum{5, 6}));
   EXPECT_EQ(read.states.at("train_state").at("lr").get<double>(), 0.1);
   EXPECT_FALSE(read.is_model_only());
 }
@@ -81,16 +92,16 @@ TEST(Manifest, NoticesEveryFlippedBitAndEveryCut) {
 
 TEST(Manifest, RefusesWhatAFalseHandSealed) {
   EXPECT_EQ(refusal_of(changed("20", "21")), "");
-  EXPECT_THAT(refusal_of(changed("\"format_version\": 1", "\"format_version\": 2")),
-              HasSubstr("format_version is 2, this coeus reads 1"));
+  EXPECT_THAT(refusal_of(changed("\"format_version\": 2", "\"format_version\": 3")),
+              HasSubstr("format_version is 3, this coeus reads 1 to 2"));
   EXPECT_THAT(refusal_of(changed("coeus checkpoint", "other checkpoint")), HasSubstr("format"));
-  EXPECT_THAT(refusal_of(changed("\"file\": \"model.safetensors\"", "\"file\": \"../x\"")),
+  EXPECT_THAT(refusal_of(changed("\"file\":\"model.safetensors\"", "\"file\":\"../x\"")),
               HasSubstr("'../x' is no plain file name"));
   EXPECT_THAT(refusal_of(changed("\"step\": 20,\n  \"tensors\"", "\"step\": -1,\n  \"tensors\"")),
               HasSubstr("-1"));
   EXPECT_THAT(refusal_of(changed("BF16", "BF17")), HasSubstr("BF17"));
   EXPECT_THAT(refusal_of(changed("\"bytes\": 123", "\"bytes\": \"a\"")), HasSubstr("a size must"));
-  EXPECT_THAT(refusal_of(changed("\"name\": \"w\"", "\"name\": 3")), HasSubstr("not of its form"));
+  EXPECT_THAT(refusal_of(changed("\"name\":\"w\"", "\"name\":3")), HasSubstr("not of its form"));
   EXPECT_THAT(refusal_of(changed("\"states\"", "\"stages\"")), HasSubstr("states"));
   EXPECT_THAT(refusal_of(changed("\"lr\": 0.1", "\"lr\": " + std::string(200000, '['))),
               HasSubstr("nested too deeply"));

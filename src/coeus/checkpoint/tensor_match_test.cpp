@@ -1,4 +1,4 @@
-#include "coeus/checkpoint/tensor_source.h"
+#include "coeus/checkpoint/tensor_match.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -43,7 +43,7 @@ VerifiedCheckpoint write_and_verify(MemoryFileSystem& files, const NamedTensors&
   return verify_checkpoint(files, "/c");
 }
 
-TEST(TensorSource, EveryTypeComesBackBitForBit) {
+TEST(TensorMatch, EveryTypeComesBackBitForBit) {
   torch::manual_seed(1);
   NamedTensors model;
   for (StoredType type : all_stored_types()) {
@@ -55,44 +55,45 @@ TEST(TensorSource, EveryTypeComesBackBitForBit) {
   auto checkpoint = write_and_verify(files, model);
   NamedTensors into;
   for (const auto& [name, tensor] : model) into.emplace_back(name, at::empty_like(tensor));
-  EXPECT_THAT(mismatches(checkpoint.tensors.at("model"), into, {}), ElementsAre());
-  fill_tensors(files, checkpoint.tensors.at("model"), into);
+  EXPECT_THAT(mismatches(checkpoint.manifest.tensors.at("model"), into, {}), ElementsAre());
+  fill_tensors(files, checkpoint.manifest.tensors.at("model"), into);
   for (size_t i = 0; i < model.size(); ++i) {
     EXPECT_EQ(bits_of(into[i].second), bits_of(model[i].second)) << model[i].first;
   }
 }
 
-TEST(TensorSource, StridesDoNotMatter) {
+TEST(TensorMatch, StridesDoNotMatter) {
   MemoryFileSystem files;
   at::Tensor whole = torch::arange(24, at::kFloat).view({4, 6});
   auto checkpoint = write_and_verify(files, model_with("w", whole.t().narrow(0, 1, 4)));
   at::Tensor target = torch::zeros({4, 6});
-  fill_tensors(files, checkpoint.tensors.at("model"), model_with("w", target.t().narrow(0, 1, 4)));
+  fill_tensors(files, checkpoint.manifest.tensors.at("model"),
+               model_with("w", target.t().narrow(0, 1, 4)));
   EXPECT_TRUE(at::equal(target.narrow(1, 1, 4), whole.narrow(1, 1, 4)));
   EXPECT_EQ(target.narrow(1, 0, 1).abs().sum().item<float>(), 0);
 }
 
-TEST(TensorSource, FillsParametersInPlaceAndOutsideOfAutograd) {
+TEST(TensorMatch, FillsParametersInPlaceAndOutsideOfAutograd) {
   MemoryFileSystem files;
   auto checkpoint = write_and_verify(files, model_with("w", torch::arange(6, at::kFloat)));
   at::Tensor parameter = torch::zeros({6}, torch::requires_grad());
   const void* storage = parameter.data_ptr();
-  fill_tensors(files, checkpoint.tensors.at("model"), model_with("w", parameter));
+  fill_tensors(files, checkpoint.manifest.tensors.at("model"), model_with("w", parameter));
   EXPECT_EQ(parameter.data_ptr(), storage);
   EXPECT_TRUE(parameter.is_leaf());
   EXPECT_EQ(parameter.detach()[5].item<float>(), 5);
 }
 
-TEST(TensorSource, TensorsOfManyPiecesComeBack) {
+TEST(TensorMatch, TensorsOfManyPiecesComeBack) {
   torch::manual_seed(2);
   MemoryFileSystem files;
   at::Tensor large = torch::randn({(1 << 20) + 3});
   auto checkpoint = write_and_verify(files, model_with("w", large));
   at::Tensor into = torch::zeros_like(large);
-  fill_tensors(files, checkpoint.tensors.at("model"), model_with("w", into));
+  fill_tensors(files, checkpoint.manifest.tensors.at("model"), model_with("w", into));
   EXPECT_TRUE(at::equal(into, large));
   at::Tensor half = torch::zeros(large.sizes(), at::kBFloat16);
-  fill_tensors(files, checkpoint.tensors.at("model"), model_with("w", half));
+  fill_tensors(files, checkpoint.manifest.tensors.at("model"), model_with("w", half));
   EXPECT_TRUE(at::equal(half, large.to(at::kBFloat16)));
 }
 
@@ -102,8 +103,8 @@ TEST(CheckpointWriter, ConvertsPlainFloatsAndNothingElseOnExport) {
   auto checkpoint = write_and_verify(files, {{"w", weight}, {"n", torch::arange(3, at::kLong)}},
                                      {.export_type = StoredType::kBF16});
   NamedTensors into{{"w", torch::zeros({4}, at::kBFloat16)}, {"n", torch::zeros({3}, at::kLong)}};
-  EXPECT_THAT(mismatches(checkpoint.tensors.at("model"), into, {}), ElementsAre());
-  fill_tensors(files, checkpoint.tensors.at("model"), into);
+  EXPECT_THAT(mismatches(checkpoint.manifest.tensors.at("model"), into, {}), ElementsAre());
+  fill_tensors(files, checkpoint.manifest.tensors.at("model"), into);
   EXPECT_TRUE(at::equal(into[0].second, weight.to(at::kBFloat16)));
 }
 
@@ -120,7 +121,7 @@ TEST(CheckpointWriter, SplitsALargePartOverFiles) {
                           "model-00004-of-00004.safetensors"));
   NamedTensors into;
   for (const auto& [name, tensor] : model) into.emplace_back(name, torch::zeros_like(tensor));
-  fill_tensors(files, checkpoint.tensors.at("model"), into);
+  fill_tensors(files, checkpoint.manifest.tensors.at("model"), into);
   EXPECT_TRUE(same_tensors(into, model));
 }
 
@@ -138,7 +139,7 @@ TEST(CheckpointWriter, RefusesWhatCannotBeSaved) {
   refused({{"w", at::Tensor()}});
 }
 
-TEST(TensorSource, NamesEveryMismatchAtOnce) {
+TEST(TensorMatch, NamesEveryMismatchAtOnce) {
   MemoryFileSystem files;
   auto checkpoint = write_and_verify(files, {{"same", torch::ones({2})},
                                              {"shape", torch::ones({2, 3})},
@@ -149,7 +150,7 @@ TEST(TensorSource, NamesEveryMismatchAtOnce) {
                     {"type", torch::ones({2}, at::kBFloat16)},
                     {"absent", torch::ones({5})},
                     {"moe.expert_bias", torch::ones({4})}};
-  const auto& stored = checkpoint.tensors.at("model");
+  const auto& stored = checkpoint.manifest.tensors.at("model");
   EXPECT_THAT(
       mismatches(stored, into, {}),
       ElementsAre("wrong shape: 'shape' is [2, 3] in /c/model.safetensors, the run needs [3, 2]",
@@ -161,10 +162,10 @@ TEST(TensorSource, NamesEveryMismatchAtOnce) {
                           HasSubstr("unknown: 'extra'")));
 }
 
-TEST(TensorSource, AnIntegerIsNeverTakenForAFloat) {
+TEST(TensorMatch, AnIntegerIsNeverTakenForAFloat) {
   MemoryFileSystem files;
   auto checkpoint = write_and_verify(files, model_with("w", torch::ones({2}, at::kInt)));
-  EXPECT_THAT(mismatches(checkpoint.tensors.at("model"), model_with("w", torch::ones({2})),
+  EXPECT_THAT(mismatches(checkpoint.manifest.tensors.at("model"), model_with("w", torch::ones({2})),
                          {.convert_floats = true}),
               ElementsAre(HasSubstr("wrong dtype")));
 }

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <random>
 #include <utility>
@@ -14,23 +15,68 @@
 #include "coeus/base/temporary_folder.h"
 #include "coeus/checkpoint/checkpointer.h"
 #include "coeus/checkpoint/small_run.h"
+#include "coeus/checkpoint/thread_ranks.h"
 
 namespace coeus {
 namespace {
 
 namespace fs = std::filesystem;
-using testing::AnyOf;
+using testing::AllOf;
+using testing::Ge;
+using testing::Le;
+
+/// A process that saves and is killed: how it saves, and of how many ranks (threads) it consists.
+struct Killed {
+  std::string async_mode = "disabled";
+  int ranks = 1;
+};
+
+void PrintTo(const Killed& killed, std::ostream* out) {
+  *out << killed.async_mode << " on " << killed.ranks << " ranks";
+}
+
+/// Of several ranks each holds some rows of every tensor, the first all of a scalar.
+TrainingState state_of_rank(int64_t step, const CheckpointRanks& ranks) {
+  TrainingState state = small_state(step);
+  const auto cut = [&](NamedTensors& tensors, HeldSlices& slices) {
+    for (auto& [name, tensor] : tensors) {
+      TensorSlice slice = TensorSlice::whole_of(tensor.sizes().vec());
+      if (tensor.dim() > 0) {
+        const int64_t begin = tensor.size(0) * ranks.rank() / ranks.size();
+        const int64_t end = tensor.size(0) * (ranks.rank() + 1) / ranks.size();
+        tensor = tensor.narrow(0, begin, end - begin);
+        slice = slice.narrowed(0, begin, end - begin);
+      }
+      slices[name] = {slice, tensor.dim() > 0 || ranks.rank() == 0};
+    }
+  };
+  if (ranks.size() > 1) {
+    cut(state.model, state.model_slices);
+    cut(state.optimizer, state.optimizer_slices);
+  }
+  return state;
+}
 
 // In a child process: saves step after step from `first` on, tells each finished one through the
-// pipe, and calls `before` before every operation on the disk.
-[[noreturn]] void save_forever(const fs::path& folder, int64_t first, int pipe,
+// pipe, and calls `before`, which may come from any thread, before every operation on the disk.
+[[noreturn]] void save_forever(const Killed& how, const fs::path& folder, int64_t first, int pipe,
                                const InterceptedFileSystem::Hook& before) {
+  CheckpointConfig config = saving_config(2);
+  config.async_mode = how.async_mode;
   InterceptedFileSystem files(posix_file_system(), before);
-  Checkpointer checkpointer(saving_config(2), folder, files);
-  for (int64_t step = first;; ++step) {
-    checkpointer.save(step, small_state(step));
-    if (::write(pipe, &step, sizeof step) != sizeof step) ::_exit(3);
-  }
+  const auto save = [&](CheckpointRanks& ranks) {
+    Checkpointer checkpointer(config, folder, files, ranks);
+    for (int64_t step = first;; ++step) {
+      checkpointer.save(step, state_of_rank(step, ranks));
+      // An asynchronous save has waited for the one before it, and for no more.
+      const int64_t finished = how.async_mode == "disabled" ? step : step - 1;
+      if (ranks.rank() == 0 && ::write(pipe, &finished, sizeof finished) != sizeof finished)
+        ::_exit(3);
+    }
+  };
+  if (how.ranks == 1) save(single_rank());
+  run_thread_ranks(how.ranks, save);
+  ::_exit(4);
 }
 
 class Pipe {
@@ -58,45 +104,58 @@ void expect_killed(pid_t child) {
   ASSERT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) << status;
 }
 
-TEST(KilledProcess, BeforeAnyOperationLosesNoFinishedSave) {
+class KilledProcess : public testing::TestWithParam<Killed> {
+ protected:
+  /// What the next process finds after one that told it had finished these steps, and until when.
+  void expect_nothing_lost(Pipe& finished_steps) {
+    int64_t finished = last;
+    for (int64_t step; ::read(finished_steps.reader(), &step, sizeof step) == sizeof step;)
+      finished = std::max(finished, step);
+    const int64_t found = resume(posix_file_system(), folder.path());
+    // Beyond what was told finished one more may be, and one that an asynchronous save began.
+    const int64_t ahead = GetParam().async_mode == "disabled" ? 1 : 2;
+    EXPECT_THAT(found, AllOf(Ge(finished == 0 ? -1 : finished), Le(finished + ahead)));
+    last = std::max<int64_t>(found, 0);
+  }
+
   CapturedLog log;
   TemporaryFolder folder;
   int64_t last = 0;
+};
+
+TEST_P(KilledProcess, BeforeAnyOperationLosesNoFinishedSave) {
   for (int k = 1; k <= 60; ++k) {
+    SCOPED_TRACE(k);
     Pipe pipe;
     const pid_t child = ::fork();
     ASSERT_GE(child, 0);
     if (child == 0) {
-      int count = 0;
-      save_forever(folder.path(), last + 1, pipe.writer(), [&](const FileOperation& operation) {
-        if (operation.changes && ++count == k) ::raise(SIGKILL);
-        return 0;
-      });
+      std::atomic<int> count = 0;
+      save_forever(GetParam(), folder.path(), last + 1, pipe.writer(),
+                   [&](const FileOperation& operation) {
+                     if (operation.changes && ++count == k) ::raise(SIGKILL);
+                     return 0;
+                   });
     }
     pipe.close_writer();
     expect_killed(child);
-    int64_t finished = last;
-    for (int64_t step; ::read(pipe.reader(), &step, sizeof step) == sizeof step;) finished = step;
-    const int64_t found = resume(posix_file_system(), folder.path());
-    EXPECT_THAT(found, AnyOf(finished == 0 ? -1 : finished, finished + 1)) << "operation " << k;
-    last = std::max<int64_t>(found, 0);
+    expect_nothing_lost(pipe);
   }
   EXPECT_GT(last, 20);
 }
 
-TEST(KilledProcess, AtARandomInstantLosesNoFinishedSave) {
-  CapturedLog log;
-  TemporaryFolder folder;
+TEST_P(KilledProcess, AtARandomInstantLosesNoFinishedSave) {
   std::mt19937_64 random(17);
-  int64_t last = 0;
-  for (int i = 0; i < 20; ++i) {
+  for (int i = 0; i < 50; ++i) {
+    SCOPED_TRACE(i);
     Pipe finished_steps, operations;
     const pid_t child = ::fork();
     ASSERT_GE(child, 0);
     if (child == 0) {
-      save_forever(folder.path(), last + 1, finished_steps.writer(), [&](const FileOperation&) {
-        return ::write(operations.writer(), "o", 1) == 1 ? 0 : EIO;
-      });
+      save_forever(GetParam(), folder.path(), last + 1, finished_steps.writer(),
+                   [&](const FileOperation&) {
+                     return ::write(operations.writer(), "o", 1) == 1 ? 0 : EIO;
+                   });
     }
     finished_steps.close_writer();
     operations.close_writer();
@@ -105,15 +164,14 @@ TEST(KilledProcess, AtARandomInstantLosesNoFinishedSave) {
       ASSERT_EQ(::read(operations.reader(), &byte, 1), 1);
     ::kill(child, SIGKILL);
     expect_killed(child);
-    int64_t finished = last;
-    for (int64_t step; ::read(finished_steps.reader(), &step, sizeof step) == sizeof step;) {
-      finished = step;
-    }
-    const int64_t found = resume(posix_file_system(), folder.path());
-    EXPECT_THAT(found, AnyOf(finished == 0 ? -1 : finished, finished + 1));
-    last = std::max<int64_t>(found, 0);
+    expect_nothing_lost(finished_steps);
   }
+  EXPECT_GT(last, 50);
 }
+
+INSTANTIATE_TEST_SUITE_P(Saves, KilledProcess,
+                         testing::Values(Killed{"disabled", 1}, Killed{"async", 1},
+                                         Killed{"disabled", 2}, Killed{"async", 2}));
 
 }  // namespace
 }  // namespace coeus

@@ -60,11 +60,13 @@ void CheckpointSaver::fail(int64_t step, uint64_t needed, const std::string& cau
   } catch (const FileError& error) {
     log_warning("{}", error.what());
   }
-  throw CheckpointSaveError(fmt::format(
+  const std::string message = fmt::format(
       "[checkpoint] cannot save {}: {}; the checkpoint needs {}, free are {}; earlier checkpoints "
       "are untouched; look after the disk, and if it is full free space or lower "
       "checkpoint.keep_latest_k",
-      folder_.step_path(step).string(), cause, size_text(needed), free));
+      folder_.step_path(step).string(), cause, size_text(needed), free);
+  // The free bytes change from one look to the next; the ranks' errors are one text.
+  throw CheckpointSaveError(text_of_first(ranks_, message));
 }
 
 uint64_t CheckpointSaver::bytes_of_all(uint64_t own) {

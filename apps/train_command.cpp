@@ -24,7 +24,9 @@ void add_train_command(CLI::App& program, Command& chosen) {
       check_training_inputs(config);
       if (config.metrics.disable_color_printing) init_log(/*color=*/false);
       TensorMemory::install();
-      Trainer(config).train();
+      const RankEnvironment environment = read_rank_environment();
+      set_log_rank(environment.rank);
+      Trainer(config, environment).train();
       return ExitCode::kDone;
     };
   });

@@ -29,6 +29,22 @@ void ModelPart::begin_pass(int64_t, bool last) { fsdp_->begin_pass(last); }
 
 void ModelPart::end_pass() { fsdp_->end_pass(); }
 
+HeldSlices ModelPart::held_slices() const {
+  HeldSlices held;
+  for (const ShardedParameter& parameter : parameters()) {
+    bool is_writer = groups_.replicate->rank() == 0;
+    for (const auto& group : parameter.partial_over) is_writer = is_writer && group->rank() == 0;
+    held[parameter.name] = {parameter.slice, is_writer};
+  }
+  // Buffers are the same on all ranks of a stage.
+  const Mesh& mesh = groups_.mesh;
+  const bool is_first =
+      mesh.dp_replicate() == 0 && mesh.dp_shard() == 0 && mesh.cp() == 0 && mesh.tp() == 0;
+  for (const auto& item : model_->named_buffers())
+    held[item.key()] = {TensorSlice::whole_of(item.value().sizes().vec()), is_first};
+  return held;
+}
+
 void ModelPart::release() { fsdp_->release(); }
 
 }  // namespace coeus

@@ -17,8 +17,10 @@ HuggingFaceFormat job_hugging_face_format(const JobConfig& config) {
                              hugging_face_folder(config));
 }
 
-std::shared_ptr<Model> build_job_model(const JobConfig& config, const at::Device& device,
-                                       std::optional<int64_t> positions) {
+namespace {
+
+ModelOptions job_model_options(const JobConfig& config, const at::Device& device,
+                               std::optional<int64_t> positions) {
   ModelOptions options;
   options.name = config.model.name;
   options.flavor = config.model.flavor;
@@ -36,7 +38,32 @@ std::shared_ptr<Model> build_job_model(const JobConfig& config, const at::Device
   options.force_load_balance = config.training.debug_moe_force_load_balance;
   options.tensors =
       at::TensorOptions().device(device).dtype(dtype_from_name(config.training.dtype));
-  return build_model(options);
+  return options;
+}
+
+}  // namespace
+
+std::shared_ptr<Model> build_job_model(const JobConfig& config, const at::Device& device,
+                                       std::optional<int64_t> positions) {
+  return build_model(job_model_options(config, device, positions));
+}
+
+PartOptions job_part_options(const JobConfig& config, const Mesh& mesh) {
+  const ParallelismConfig& parallelism = config.parallelism;
+  PartOptions options;
+  options.model = job_model_options(config, at::kCPU, {});
+  options.activation_checkpoint = config.activation_checkpoint;
+  options.loss_parallel = !parallelism.disable_loss_parallel;
+  // In a pipeline the backward passes of all micro-batches would gather anew.
+  options.fsdp.reshard_after_forward =
+      parallelism.fsdp_reshard_after_forward == "always" ||
+      (parallelism.fsdp_reshard_after_forward == "default" && mesh.degrees().pp == 1);
+  options.fsdp.in_pipeline = mesh.degrees().pp > 1;
+  options.fsdp.precision.param_dtype =
+      dtype_from_name(config.training.dtype == "float32" ? config.training.mixed_precision_param
+                                                         : config.training.dtype);
+  options.fsdp.precision.reduce_dtype = dtype_from_name(config.training.mixed_precision_reduce);
+  return options;
 }
 
 }  // namespace coeus

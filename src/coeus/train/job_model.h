@@ -6,7 +6,7 @@
 #include <optional>
 
 #include "coeus/checkpoint/hugging_face_folder.h"
-#include "coeus/models/model.h"
+#include "coeus/models/model_part.h"
 #include "coeus/train/job_config.h"
 
 namespace coeus {
@@ -17,6 +17,9 @@ namespace coeus {
 /// engine that there is not.
 std::shared_ptr<Model> build_job_model(const JobConfig& config, const at::Device& device,
                                        std::optional<int64_t> positions = {});
+
+/// What this rank's part of that model is made of, on its place in the mesh.
+PartOptions job_part_options(const JobConfig& config, const Mesh& mesh);
 
 /// Where the flavour "from_hf" finds its config.json: checkpoint.initial_load_path, else
 /// model.hf_assets_path.

@@ -92,10 +92,12 @@ Peak validation_peak(const Model& model, const JobConfig& config,
 }  // namespace
 
 std::vector<MemoryEntry> estimate_memory(const Model& model, int64_t blocks,
-                                         const JobConfig& config) {
+                                         const JobConfig& config, const ParallelDegrees& degrees) {
   const at::ScalarType dtype = dtype_from_name(config.training.dtype);
-  const int64_t parameter_bytes =
-      parameter_count(model) * static_cast<int64_t>(c10::elementSize(dtype));
+  blocks = (blocks + degrees.pp - 1) / degrees.pp;
+  const int64_t stage_parameters = parameter_count(model) / (degrees.pp * degrees.tp);
+  const int64_t parameter_bytes = stage_parameters / (degrees.dp_shard * degrees.cp) *
+                                  static_cast<int64_t>(c10::elementSize(dtype));
   const int64_t element_size = static_cast<int64_t>(
       c10::elementSize(dtype_from_name(config.training.mixed_precision_param)));
   const Model::ActivationBytes per_token = model.activation_bytes_per_token(element_size);
@@ -114,7 +116,7 @@ std::vector<MemoryEntry> estimate_memory(const Model& model, int64_t blocks,
       {"parameters", parameter_bytes},
       {"gradients", parameter_bytes},
       {"optimizer", 2 * parameter_bytes},
-      {"parameters cast by autocast", casts ? parameter_count(model) * element_size : 0},
+      {"parameters cast by autocast", casts ? stage_parameters * element_size : 0},
       {validates_more ? "validation's activations at their peak (estimate)"
                       : "activations at their peak (estimate)",
        static_cast<int64_t>(peak.activations)}};

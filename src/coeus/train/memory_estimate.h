@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "coeus/comm/mesh.h"
 #include "coeus/models/model.h"
 #include "coeus/train/job_config.h"
 #include "coeus/train/metrics/memory_table.h"
@@ -15,8 +16,10 @@ namespace coeus {
 /// falls on it for rows of one document, the scores it writes out are an entry of their own; so are
 /// those of the one layer that `check` compares at a time. Of a model with several masks each is
 /// taken to serve as many layers. The model may be a meta one.
+/// `degrees`: over how many ranks it is split; parameters are taken to be spread evenly.
 std::vector<MemoryEntry> estimate_memory(const Model& model, int64_t blocks,
-                                         const JobConfig& config);
+                                         const JobConfig& config,
+                                         const ParallelDegrees& degrees = {});
 
 /// Throws OutOfMemoryError, with the table, when the estimate exceeds `capacity_bytes`; 0 means
 /// that the capacity is not known.

@@ -3,6 +3,7 @@
 #include <torch/types.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "coeus/base/error.h"
 #include "coeus/base/log.h"
@@ -10,28 +11,32 @@
 #include "coeus/nn/autocast.h"
 #include "coeus/nn/inner_attention.h"
 #include "coeus/optim/gradient_norm.h"
-#include "coeus/parallel/activation_checkpoint.h"
 #include "coeus/train/attention_log.h"
 #include "coeus/train/batch_tensors.h"
 #include "coeus/train/data_source.h"
 #include "coeus/train/job_model.h"
+#include "coeus/train/job_ranks.h"
 #include "coeus/train/memory_estimate.h"
 #include "coeus/train/metrics/process_memory.h"
 #include "coeus/train/metrics/run_folder.h"
 #include "coeus/train/non_finite.h"
 #include "coeus/train/precision.h"
-#include "coeus/train/stop_signal.h"
+#include "coeus/train/stored_slices.h"
+#include "coeus/train/sum_over_ranks.h"
 #include "coeus/train/tensor_memory.h"
 
 namespace coeus {
 
 namespace {
 
-int64_t accumulation_steps(const TrainingConfig& training) {
-  const int64_t global =
-      training.global_batch_size < 0 ? training.local_batch_size : training.global_batch_size;
-  COEUS_ASSERT(global > 0 && global % training.local_batch_size == 0);  // load_job_config checks
-  return global / training.local_batch_size;
+int64_t accumulation_steps(const TrainingConfig& training, const Mesh& mesh) {
+  const int64_t pass = training.local_batch_size * mesh.data_ranks();
+  const int64_t global = training.global_batch_size < 0 ? pass : training.global_batch_size;
+  COEUS_CHECK_CONFIG(global % pass == 0,
+                     "training.global_batch_size = {}: must be a multiple of "
+                     "training.local_batch_size x data-parallel ranks = {} x {} = {}",
+                     global, training.local_batch_size, mesh.data_ranks(), pass);
+  return global / pass;
 }
 
 /// Images are cut into patches by the data's settings and multiplied by the model's weights.
@@ -46,18 +51,23 @@ void check_patch_size(const JobConfig& config, const Model& model) {
 
 }  // namespace
 
-Trainer::Trainer(const JobConfig& config)
+Trainer::Trainer(const JobConfig& config, const RankEnvironment& environment)
     : config_(config),
+      environment_(environment),
+      groups_(join_job(config, environment)),
       learning_rate_(config.optimizer.lr, config.lr_scheduler, config.training.steps),
-      gradient_accumulation_steps_(accumulation_steps(config.training)) {
+      gradient_accumulation_steps_(accumulation_steps(config.training, groups_.mesh)) {
   log_info("Starting job: {}", config.job.description);
-  make_run_folder(config.job.dump_folder);
+  if (groups_.mesh.world() > 1) log_info("Building mesh: {}", groups_.mesh.to_string());
+  if (environment.rank == 0) make_run_folder(config.job.dump_folder);
+  groups_.world->barrier("run folder");
   at::globalContext().setDeterministicAlgorithms(config.training.deterministic, false);
 
   // Without storage first: what does not fit is refused before memory is taken.
   const std::shared_ptr<Model> plan = build_job_model(config, at::kMeta);
-  check_fits(estimate_memory(*plan, static_cast<int64_t>(plan->blocks().size()), config),
-             memory_capacity_bytes());
+  check_fits(estimate_memory(*plan, static_cast<int64_t>(plan->blocks().size()), config,
+                             groups_.mesh.degrees()),
+             memory_capacity_bytes() / static_cast<double>(environment.local_world_size));
 
   check_patch_size(config, *plan);
   const auto tokenizer = load_tokenizer(config, plan->vocab_size());
@@ -68,36 +78,42 @@ Trainer::Trainer(const JobConfig& config)
     if (images.query_length() > 0) all.merge(plan->get_image_masks(images));
     return all;
   };
-  loader_ = make_training_loader(config, tokenizer, plan->vocab_size(), masks);
+  const DataRank data_rank = {groups_.mesh.data_rank(), groups_.mesh.data_ranks()};
+  loader_ = make_training_loader(config, tokenizer, plan->vocab_size(), masks, data_rank);
 
   log_info("Building {} {}", config.model.name, config.model.flavor);
-  model_ = build_job_model(config, at::kCPU);
+  part_ = std::make_unique<ModelPart>(job_part_options(config, groups_.mesh), groups_);
   log_info("Model {} {} size: {} total parameters", config.model.name, config.model.flavor,
-           with_thousands(static_cast<double>(parameter_count(*model_))));
-  apply_activation_checkpoint(model_->blocks(), config.activation_checkpoint);
-  nn::report_attention(*model_, attention_report_);
-  optimizer_ = std::make_unique<Optimizer>(config.optimizer, named_parameters_of(*model_));
-  checkpointer_ = std::make_unique<Checkpointer>(config.checkpoint, config.job.dump_folder);
+           with_thousands(static_cast<double>(parameter_count(*plan))));
+  nn::report_attention(part_->model(), attention_report_);
+  optimizer_ = std::make_unique<Optimizer>(config.optimizer, named_parameters_of(part_->model()));
+  checkpoint_ranks_ = std::make_unique<GroupRanks>(groups_);
+  checkpointer_ = std::make_unique<Checkpointer>(config.checkpoint, config.job.dump_folder,
+                                                 posix_file_system(), *checkpoint_ranks_);
   if (config.checkpoint.initial_load_in_hf || config.checkpoint.last_save_in_hf)
     checkpointer_->use_hugging_face(job_hugging_face_format(config), config.model.hf_assets_path);
   load_checkpoint();
 
   if (config.validation.enable)
     validator_ = std::make_unique<Validator>(
-        config.validation, make_validation_loader(config, tokenizer, plan->vocab_size(), masks),
-        dtype_from_name(config.training.mixed_precision_param));
+        config.validation,
+        make_validation_loader(config, tokenizer, plan->vocab_size(), masks, data_rank),
+        dtype_from_name(config.training.mixed_precision_param), groups_);
   metrics_ = std::make_unique<MetricsProcessor>(
-      config.metrics,
-      MetricsRun{.dump_folder = config.job.dump_folder,
-                 .total_steps = config.training.steps,
-                 .start_step = step_,
-                 .flops_per_token = model_->flops_per_token(config.training.seq_len)});
+      config.metrics, MetricsRun{.dump_folder = config.job.dump_folder,
+                                 .total_steps = config.training.steps,
+                                 .start_step = step_,
+                                 .flops_per_token = plan->flops_per_token(config.training.seq_len),
+                                 .rank = static_cast<int>(environment.rank),
+                                 .n_ranks = static_cast<int>(environment.world_size),
+                                 .is_logging_rank = environment.rank == 0});
   log_info(
       "Trainer is initialized with local batch size {}, global batch size {}, gradient "
       "accumulation steps {}, sequence length {}, total steps {} (warmup {})",
       config.training.local_batch_size,
-      config.training.local_batch_size * gradient_accumulation_steps_, gradient_accumulation_steps_,
-      config.training.seq_len, config.training.steps, config.lr_scheduler.warmup_steps);
+      config.training.local_batch_size * gradient_accumulation_steps_ * data_rank.ranks,
+      gradient_accumulation_steps_, config.training.seq_len, config.training.steps,
+      config.lr_scheduler.warmup_steps);
 }
 
 Trainer::~Trainer() = default;
@@ -111,25 +127,30 @@ void Trainer::train() {
   const StopSignal stop;
   first_step_ = step_ + 1;
   log_info("Training starts at step {}", first_step_);
-  while (step_ < config_.training.steps && !stop.requested()) {
+  bool stopped = false;
+  while (step_ < config_.training.steps && !stopped) {
     ++step_;
     ++lr_step_;
     report(train_step());
     if (step_ == first_step_) report_memory();
     if (checkpointer_->should_save(step_, step_ == config_.training.steps))
       save_checkpoint(step_ == config_.training.steps);
-    if (validator_ && validator_->should_validate(step_) && !stop.requested())
-      validator_->validate(*model_, step_, *metrics_);
+    stopped = stops(stop);
+    if (validator_ && validator_->should_validate(step_) && !stopped)
+      validator_->validate(*part_, step_, *metrics_);
   }
   metrics_->close();
   if (checks_attention()) log_info("{}", attention_check_table(attention_report_->layers()));
-  if (stop.requested() && step_ < config_.training.steps) {
+  if (stopped && step_ < config_.training.steps) {
     // Whole, so that the run can go on; if it cannot be saved, the run must not end as if it were.
     if (config_.checkpoint.enable && !config_.checkpoint.load_only && last_saved_step_ != step_)
       checkpointer_->save(step_, training_state());
-    log_info("Training stopped by {} after step {}", stop.name(), step_);
+    checkpointer_->wait();
+    log_info("Training stopped by {} after step {}",
+             stop.requested() ? stop.name() : "a signal to another rank", step_);
     return;
   }
+  checkpointer_->wait();
   log_info("Training completed");
 }
 
@@ -142,21 +163,26 @@ Trainer::StepResult Trainer::train_step() {
   int64_t valid_labels = 0;
   for (const Batch& batch : micro_batches) valid_labels += batch.valid_labels;
 
-  model_->begin_step(gradient_accumulation_steps_);
+  const int64_t own_labels = valid_labels;
+  valid_labels = sum_over(*groups_.data, valid_labels, "valid labels");
+  part_->model().begin_step(gradient_accumulation_steps_ * groups_.mesh.data_ranks());
   StepResult result;
-  for (const Batch& batch : micro_batches) result.loss += forward_backward(batch, valid_labels);
+  for (size_t i = 0; i < micro_batches.size(); ++i)
+    result.loss += forward_backward(micro_batches[i], valid_labels, i + 1 == micro_batches.size());
+  sum_losses(result, own_labels, valid_labels);
   if (step_ == first_step_)
     for (const std::string& line :
          engine_lines(attention_report_->layers(), micro_batches[0].masks))
       log_info("{}", line);
 
   const auto& parameters = optimizer_->parameters();
-  result.grad_norm = gradient_norm(parameters).item<double>();
+  result.grad_norm = gradient_norm_over_ranks();
   check_finite(step_, result.loss, result.grad_norm, parameters,
                [&] { return find_bad_output(micro_batches); });
   clip_gradients(parameters, config_.training.max_norm, result.grad_norm);
   result.lr = learning_rate_.at_step(lr_step_);
-  model_->before_optimizer_step();
+  part_->model().before_optimizer_step(
+      [this](at::Tensor& counts) { counts = groups_.loss->all_reduce(counts, "expert usage"); });
   optimizer_->step(result.lr);
   return result;
 }
@@ -166,7 +192,7 @@ std::vector<Batch> Trainer::next_micro_batches() {
   for (int64_t i = 0; i < gradient_accumulation_steps_; ++i) {
     std::optional<Batch> batch = loader_->next();
     COEUS_ASSERT(batch.has_value());
-    const int64_t tokens = batch->batch_size * batch->seq_len;
+    const int64_t tokens = batch->batch_size * batch->seq_len * groups_.mesh.data_ranks();
     metrics_->add_batch(tokens, loader_->last_wait_seconds());
     n_tokens_seen_ += tokens;
     micro_batches.push_back(std::move(*batch));
@@ -174,26 +200,47 @@ std::vector<Batch> Trainer::next_micro_batches() {
   return micro_batches;
 }
 
-double Trainer::forward_backward(const Batch& batch, int64_t valid_labels) {
+double Trainer::forward_backward(const Batch& batch, int64_t valid_labels, bool last) {
   const BatchTensors tensors = batch_tensors(batch);
   // Over the whole global batch, so that every label weighs the same in whichever micro-batch.
   const double divisor = static_cast<double>(std::max<int64_t>(valid_labels, 1));
   at::Tensor loss;
+  part_->begin_pass(batch.seq_len, last);
   {
     const nn::Autocast autocast(mixed_precision());
-    loss = model_->loss_sum_with_images(tensors.tokens, tensors.labels, tensors.positions,
-                                        batch.masks, tensors.images) /
+    loss = part_->model().loss_sum_with_images(tensors.tokens, tensors.labels, tensors.positions,
+                                               batch.masks, tensors.images) /
            divisor;
   }
   loss.backward();
+  part_->end_pass();
   return loss.item<double>();
+}
+
+void Trainer::sum_losses(StepResult& result, int64_t own_labels, int64_t valid_labels) {
+  const double of_own = result.loss * static_cast<double>(std::max<int64_t>(valid_labels, 1)) /
+                        static_cast<double>(std::max<int64_t>(own_labels, 1));
+  result.loss = sum_over(*groups_.loss, result.loss, "loss");
+  result.max_loss = max_over(*groups_.loss, of_own, "largest loss");
+}
+
+double Trainer::gradient_norm_over_ranks() {
+  std::vector<int64_t> copies;
+  for (const ShardedParameter& parameter : part_->parameters()) copies.push_back(parameter.copies);
+  const double squares = squared_gradient_norm(optimizer_->parameters(), copies);
+  // Of float32, as the gradients are and as PyTorch clips.
+  return static_cast<float>(std::sqrt(sum_over(*groups_.world, squares, "gradient norm")));
+}
+
+bool Trainer::stops(const StopSignal& stop) {
+  return max_over(*groups_.world, stop.requested() ? 1.0 : 0.0, "stop signal") > 0;
 }
 
 std::string Trainer::find_bad_output(const std::vector<Batch>& micro_batches) {
   const nn::Autocast autocast(mixed_precision());
   for (size_t i = 0; i < micro_batches.size(); ++i) {
     const std::string found =
-        first_bad_output(*model_, batch_tensors(micro_batches[i]), micro_batches[i].masks);
+        first_bad_output(part_->model(), batch_tensors(micro_batches[i]), micro_batches[i].masks);
     if (found.empty()) continue;
     return micro_batches.size() == 1 ? found : fmt::format("{} of micro-batch {}", found, i);
   }
@@ -208,13 +255,13 @@ bool Trainer::checks_attention() const { return config_.attention.engine == "che
 
 void Trainer::report(const StepResult& result) {
   if (metrics_->should_log(step_)) {
-    Scalars extra = model_->step_metrics();
+    Scalars extra = part_->model().step_metrics();
     if (checks_attention())
       for (auto& scalar : attention_check_metrics(attention_report_->worst()))
         extra.push_back(std::move(scalar));
     metrics_->log({.step = step_,
                    .loss = result.loss,
-                   .max_loss = result.loss,
+                   .max_loss = result.max_loss,
                    .grad_norm = result.grad_norm,
                    .lr = result.lr,
                    .n_tokens_seen = n_tokens_seen_,
@@ -240,8 +287,12 @@ void Trainer::report_memory() const {
 
 TrainingState Trainer::training_state() const {
   TrainingState state;
-  state.model = checkpoint_tensors_of(*model_);
+  state.model = checkpoint_tensors_of(part_->model());
   state.optimizer = optimizer_->state();
+  if (groups_.mesh.world() > 1) {
+    state.model_slices = part_->held_slices();
+    state.optimizer_slices = optimizer_slices(state.optimizer, state.model_slices, groups_.mesh);
+  }
   state.states = {{"lr_scheduler", {{"last_step", lr_step_}}},
                   {"dataloader", loader_->state()},
                   {"train_state", {{"step", step_}, {"n_tokens_seen", n_tokens_seen_}}}};
@@ -255,7 +306,7 @@ void Trainer::load_checkpoint() {
         !config_.checkpoint.load_only,
         "checkpoint.create_seed_checkpoint saves and checkpoint.load_only forbids it; "
         "drop one of them");
-    model_->init_weights(seed);
+    part_->init_weights(seed);
     return;
   }
   const std::vector<std::string>& excluded = config_.checkpoint.exclude_from_loading;
@@ -263,7 +314,7 @@ void Trainer::load_checkpoint() {
   TrainingState state = training_state();
   const std::optional<LoadedCheckpoint> loaded = checkpointer_->load(state);
   // A checkpoint of the model alone is loaded whatever is excluded.
-  if (!loaded || (draws_weights && !loaded->model_only)) model_->init_weights(seed);
+  if (!loaded || (draws_weights && !loaded->model_only)) part_->init_weights(seed);
   if (!loaded || loaded->model_only) return;
   step_ = state.states.at("train_state").at("step").get<int64_t>();
   n_tokens_seen_ = state.states.at("train_state").at("n_tokens_seen").get<int64_t>();

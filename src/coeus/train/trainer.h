@@ -8,23 +8,28 @@
 #include <vector>
 
 #include "coeus/checkpoint/checkpointer.h"
+#include "coeus/comm/parallel_groups.h"
+#include "coeus/comm/rank_environment.h"
 #include "coeus/data/loader.h"
-#include "coeus/models/model.h"
+#include "coeus/models/model_part.h"
 #include "coeus/ops/attention_report.h"
 #include "coeus/optim/learning_rate.h"
 #include "coeus/optim/optimizer.h"
+#include "coeus/train/group_ranks.h"
 #include "coeus/train/job_config.h"
 #include "coeus/train/metrics/metrics_processor.h"
+#include "coeus/train/stop_signal.h"
 #include "coeus/train/validation.h"
 
 namespace coeus {
 
-/// Trains one model as configured.
+/// One rank's work in training a model as configured.
 class Trainer {
  public:
-  /// Builds everything and checks that it fits, before any step. Throws ConfigError, DataError or
-  /// OutOfMemoryError for what the user can mend.
-  explicit Trainer(const JobConfig& config);
+  /// Meets the other ranks, builds everything and checks that it fits, before any step. Throws
+  /// ConfigError, DataError or OutOfMemoryError for what the user can mend.
+  explicit Trainer(const JobConfig& config,
+                   const RankEnvironment& environment = read_rank_environment());
   ~Trainer();
 
   /// Trains from where the checkpoints say to the last step, or until a signal asks to stop.
@@ -34,28 +39,37 @@ class Trainer {
  private:
   struct StepResult {
     double loss = 0;
+    double max_loss = 0;
     double grad_norm = 0;
     double lr = 0;
   };
 
   void load_checkpoint();
   StepResult train_step();
-  double forward_backward(const Batch& batch, int64_t valid_labels);
+  double forward_backward(const Batch& batch, int64_t valid_labels, bool last);
+  /// The mean over all of the job's labels of what this rank's passes added to it.
+  void sum_losses(StepResult& result, int64_t own_labels, int64_t valid_labels);
+  double gradient_norm_over_ranks();
   std::vector<Batch> next_micro_batches();
   std::string find_bad_output(const std::vector<Batch>& micro_batches);
   at::ScalarType mixed_precision() const;
   bool checks_attention() const;
+  /// Whether any rank was told to stop: all say the same.
+  bool stops(const StopSignal& stop);
   void save_checkpoint(bool last_step);
   void report(const StepResult& result);
   void report_memory() const;
   TrainingState training_state() const;
 
   const JobConfig config_;
+  const RankEnvironment environment_;
+  const ParallelGroups groups_;
   const std::shared_ptr<AttentionReport> attention_report_ = std::make_shared<AttentionReport>();
-  std::shared_ptr<Model> model_;
+  std::unique_ptr<ModelPart> part_;
   std::unique_ptr<Loader> loader_;
   std::unique_ptr<Optimizer> optimizer_;
   LearningRate learning_rate_;
+  std::unique_ptr<GroupRanks> checkpoint_ranks_;
   std::unique_ptr<Checkpointer> checkpointer_;
   std::unique_ptr<Validator> validator_;
   std::unique_ptr<MetricsProcessor> metrics_;

@@ -2,8 +2,9 @@
 
 #include <memory>
 
+#include "coeus/comm/parallel_groups.h"
 #include "coeus/data/loader.h"
-#include "coeus/models/model.h"
+#include "coeus/models/model_part.h"
 #include "coeus/train/metrics/metrics_processor.h"
 #include "coeus/train/training_config.h"
 
@@ -15,19 +16,21 @@ class Validator {
   /// Reads the first batch, so that data which cannot be used is found before training. Throws
   /// DataError for it, and when there is not one row.
   Validator(const ValidationConfig& config, std::unique_ptr<Loader> loader,
-            at::ScalarType mixed_precision);
+            at::ScalarType mixed_precision, const ParallelGroups& groups);
 
   /// Whether `step` (from 1) is one to validate after: the first, and every freq-th.
   bool should_validate(int64_t step) const { return step == 1 || step % config_.freq == 0; }
 
   /// Goes through validation.steps batches (all of them for -1), from the first, without gradients,
-  /// and logs the loss: cross-entropy over all valid labels, divided by their number.
-  void validate(Model& model, int64_t step, MetricsProcessor& metrics);
+  /// and logs the loss: cross-entropy over all valid labels of all ranks, divided by their
+  /// number.
+  void validate(ModelPart& part, int64_t step, MetricsProcessor& metrics);
 
  private:
   ValidationConfig config_;
   std::unique_ptr<Loader> loader_;
   at::ScalarType mixed_precision_;
+  ParallelGroups groups_;
 };
 
 }  // namespace coeus

@@ -67,8 +67,8 @@ class Watch {
   void finish();
 
   /// This rank ends with an error: the others are told, and end too. After PeerLostError this waits
-  /// for two seconds for the watch to learn who was lost, which ends the process; so call it for
-  /// every error before the process exits.
+  /// for up to 1.5 seconds for the watch to learn who was lost, which ends the process. So call it
+  /// for every error, before the process exits.
   void fail(const std::string& message, ExitCode code);
 
  private:

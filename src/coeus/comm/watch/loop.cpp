@@ -19,7 +19,7 @@ constexpr std::chrono::milliseconds kTick{100};
 /// have come.
 constexpr std::chrono::seconds kFrozen{2};
 /// For the watch to learn who is lost, after an exchange has failed.
-constexpr std::chrono::seconds kLossNews{2};
+constexpr std::chrono::milliseconds kLossNews{1500};
 /// For a rank's own error, after another has ended by one.
 constexpr std::chrono::milliseconds kOwnError{500};
 

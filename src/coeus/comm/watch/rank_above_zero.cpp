@@ -79,6 +79,8 @@ Connection RankAboveZero::reach_rank_zero() {
   try {
     address = options_.lookup(watch_key(place));
   } catch (const std::exception& error) {
+    // LibTorch's errors bring their stack along.
+    const std::string reason = reason.substr(0, reason.find('\n'));
     throw PeerLostError(fmt::format(
         "[Watch] {} has not come within {} s "
         "(comm.init_timeout_seconds): {}",

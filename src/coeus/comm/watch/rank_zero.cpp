@@ -30,12 +30,13 @@ class RankZero final : public WatchLoop {
   void waited_too_long(Clock::duration limit) override { ask_everybody(limit, ""); }
   void say(const Goodbye& goodbye) override {
     left_at_ = Clock::now();
-    if (goodbye.code == ExitCode::kDone) return;
-    tell_others(
-        {.reason = fmt::format("{} ended: {}", name_of(0), goodbye.message), .by_error = true});
+    waits_for_others_ = goodbye.code == ExitCode::kDone;
+    if (waits_for_others_) return;
+    tell_others({.reason = fmt::format("{} ended: {}", name_of(0), goodbye.message),
+                 .by_error = goodbye.code != ExitCode::kPeerLost});
   }
   bool may_leave() override {
-    if (concluded()) return true;
+    if (concluded() || !waits_for_others_) return true;
     return std::all_of(others_.begin(), others_.end(), [](const Other& o) { return o.goodbye; });
   }
 
@@ -60,6 +61,7 @@ class RankZero final : public WatchLoop {
 
   std::vector<Other> others_;  ///< ranks 1, 2, …
   std::optional<Clock::time_point> first_loss_, left_at_;
+  bool waits_for_others_ = true;  ///< until they are done too, when this rank is
   std::optional<Inquiry> inquiry_;
 };
 
@@ -89,7 +91,7 @@ void RankZero::take(Other& other, const nlohmann::json& message) {
                             .message = message.value("message", "")};
     if (other.goodbye->code != ExitCode::kDone)
       end_job({.reason = fmt::format("{} ended: {}", name_of(other.rank), other.goodbye->message),
-               .by_error = true});
+               .by_error = other.goodbye->code != ExitCode::kPeerLost});
   }
 }
 

@@ -80,12 +80,11 @@ Connection RankAboveZero::reach_rank_zero() {
     address = options_.lookup(watch_key(place));
   } catch (const std::exception& error) {
     // LibTorch's errors bring their stack along.
-    const std::string reason = reason.substr(0, reason.find('\n'));
+    const std::string reason = error.what();
     throw PeerLostError(fmt::format(
-        "[Watch] {} has not come within {} s "
-        "(comm.init_timeout_seconds): {}",
-        name_of(0), std::chrono::ceil<std::chrono::seconds>(options_.init_timeout).count(),
-        error.what()));
+        "[Watch] {} has not come within {} s (comm.init_timeout_seconds): {}", name_of(0),
+        std::chrono::ceil<std::chrono::seconds>(options_.init_timeout).count(),
+        reason.substr(0, reason.find('\n'))));
   }
   int port = 0;
   std::istringstream(address) >> port >> token_;

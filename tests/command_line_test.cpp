@@ -34,7 +34,7 @@ class CommandLine : public RunTest {
 TEST_F(CommandLine, VersionAndHelpOfEveryCommand) {
   EXPECT_THAT(coeus("--version").output, HasSubstr("coeus 0."));
   for (const char* command :
-       {"train", "config", "generate", "score", "tokenizer", "compare", "mask"}) {
+       {"train", "launch", "config", "generate", "score", "tokenizer", "compare", "mask"}) {
     const Outcome help = coeus(std::string(command) + " --help");
     EXPECT_EQ(help.exit_code, 0) << command;
     EXPECT_THAT(help.output, HasSubstr("coeus " + std::string(command))) << command;

@@ -49,10 +49,10 @@ void check_pipeline(const Model& model, const std::string& name) {
                      obstacle);
 }
 
-void Model::begin_step(int64_t forward_passes) {
+void Model::begin_step(int64_t rows) {
   for (auto& [name, layer] : nn::moe_layers_of(*this)) {
     layer->reset_usage();
-    layer->set_forward_pass_weight(1.0 / static_cast<double>(forward_passes));
+    layer->set_step_rows(rows);
   }
 }
 
@@ -61,7 +61,7 @@ void Model::before_optimizer_step(const nn::SumOverRanks& sum_over_ranks) {
 }
 
 std::vector<std::pair<std::string, double>> Model::step_metrics() const {
-  return nn::expert_usage_metrics(nn::moe_layers_of(*this));
+  return nn::expert_usage_metrics(nn::expert_usage(nn::moe_layers_of(*this)));
 }
 
 std::vector<std::pair<std::string, at::Tensor>> named_parameters_of(const Model& model) {

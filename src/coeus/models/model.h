@@ -100,8 +100,9 @@ class Model : public torch::nn::Module {
   /// The trainer calls these around every step. The default serves every model: it does for its
   /// mixture-of-experts layers what a step asks, and nothing in a dense one.
   ///
-  /// Before the step's first forward pass; `forward_passes`: how many the step has, on all ranks.
-  virtual void begin_step(int64_t forward_passes);
+  /// Before the step's first forward pass; `rows`: how many rows of tokens the step has, in all
+  /// forward passes and on all ranks.
+  virtual void begin_step(int64_t rows);
   /// After the step's last backward pass and before parameters are updated: moves expert biases.
   virtual void before_optimizer_step(const nn::SumOverRanks& sum_over_ranks = {});
   /// Names and values that a logged step has beside its loss. Reads from the device.

@@ -55,7 +55,7 @@ double pass(Model& model, const Rows& rows) {
 Gradients whole_gradients(const std::string& name, const std::string& flavor) {
   const auto model = model_of(name, flavor);
   model->init_weights(kSeed);
-  model->begin_step(1);
+  model->begin_step(kRows);
   pass(*model, rows_of(0, kRows));
   Gradients gradients;
   for (const auto& [parameter, tensor] : named_parameters_of(*model))
@@ -96,7 +96,7 @@ void step(const std::string& name, const std::string& flavor, const Layout& layo
       const nn::SlicedInit sliced(slices);
       model->init_weights(kSeed);
     }
-    model->begin_step(layout.passes * groups.data->size());
+    model->begin_step(kRows);
     const int64_t share = kRows / groups.data->size() / layout.passes;
     for (int64_t i = 0; i < layout.passes; ++i) {
       fsdp.begin_pass(i + 1 == layout.passes);

@@ -132,15 +132,17 @@ at::Tensor grouped_linear(const at::Tensor& x_in, const at::Tensor& weight_in,
     x = at::autocast::cached_cast(dtype, x, device);
     weight = at::autocast::cached_cast(dtype, weight, device);
   }
-  const bool grouped_mm = use_grouped_mm && suits_grouped_mm(x, weight);
+  // Where other ranks hold experts, this one's may have no rows, or it may have none.
+  const bool empty = x.size(0) == 0;
+  const bool grouped_mm = use_grouped_mm && suits_grouped_mm(x, weight) && !empty;
   const c10::intrusive_ptr<WeightGradientQueue> queue = queue_for(weight_in);
-  if (queue != nullptr && (grouped_mm || device == at::kCPU)) {
+  if (queue != nullptr && (grouped_mm || empty || device == at::kCPU)) {
     const std::optional<at::Tensor> multiplied =
         weight.is_same(weight_in) ? std::nullopt : std::optional(weight.detach());
     return GroupedProduct::apply(x, weight_in, multiplied, ends, grouped_mm, queue);
   }
   if (grouped_mm) return at::_grouped_mm(x, weight.transpose(1, 2), ends);
-  if (device != at::kCPU) return grouped_linear_by_tiles(x, weight, ends);
+  if (device != at::kCPU && !empty) return grouped_linear_by_tiles(x, weight, ends);
   return GroupedProduct::apply(x, weight, std::nullopt, ends, /*grouped_mm=*/false, queue);
 }
 

@@ -165,7 +165,8 @@ Trainer::StepResult Trainer::train_step() {
 
   const int64_t own_labels = valid_labels;
   valid_labels = sum_over(*groups_.data, valid_labels, "valid labels");
-  part_->model().begin_step(gradient_accumulation_steps_ * groups_.mesh.data_ranks());
+  part_->model().begin_step(config_.training.local_batch_size * gradient_accumulation_steps_ *
+                            groups_.mesh.data_ranks());
   StepResult result;
   for (size_t i = 0; i < micro_batches.size(); ++i)
     result.loss += forward_backward(micro_batches[i], valid_labels, i + 1 == micro_batches.size());

@@ -3,6 +3,7 @@
 #include <torch/types.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "coeus/base/error.h"
 
@@ -45,38 +46,54 @@ void update_expert_bias(const NamedMoELayers& layers, const SumOverRanks& sum_ov
   }
 }
 
-std::vector<std::pair<std::string, double>> expert_usage_metrics(const NamedMoELayers& layers) {
-  std::vector<std::pair<std::string, double>> metrics;
-  double busiest = 0, idlest = 0, unused = 0, sequence_balance = 0, z = 0;
-  bool has_sequence_balance = false, has_z = false;
+std::vector<ExpertUsage> expert_usage(const NamedMoELayers& layers) {
+  std::vector<ExpertUsage> all;
   for (const auto& [name, layer] : layers) {
     MoEUsage& usage = layer->usage();
-    const at::Tensor counts = usage.tokens_per_expert.to(at::kCPU, at::kDouble);
-    const double mean = counts.mean().item<double>();
-    if (mean == 0) continue;
-    const double most = counts.max().item<double>() / mean;
-    const double least = counts.min().item<double>() / mean;
-    idlest = metrics.empty() ? least : std::min(idlest, least);
-    busiest = std::max(busiest, most);
-    unused += (counts == 0).sum().item<double>();
-    metrics.emplace_back("moe/" + name + "/max_load", most);
-    metrics.emplace_back("moe/" + name + "/min_load", least);
-    const auto of_layers = static_cast<double>(layers.size());
-    if (layer->options().sequence_balance_loss_coeff != 0) {
-      has_sequence_balance = true;
-      sequence_balance += usage.sequence_balance_loss.item<double>() / of_layers;
-    }
-    if (layer->options().z_loss_coeff != 0) {
-      has_z = true;
-      z += usage.z_loss.item<double>() / of_layers;
-    }
+    const at::Tensor counts = usage.tokens_per_expert.to(at::kCPU);
+    const auto* count = counts.const_data_ptr<int64_t>();
+    ExpertUsage& of_layer = all.emplace_back(ExpertUsage{.layer = name});
+    of_layer.tokens_per_expert.assign(count, count + counts.numel());
+    if (layer->options().sequence_balance_loss_coeff != 0)
+      of_layer.sequence_balance_loss = usage.sequence_balance_loss.item<double>();
+    if (layer->options().z_loss_coeff != 0) of_layer.z_loss = usage.z_loss.item<double>();
+  }
+  return all;
+}
+
+std::vector<std::pair<std::string, double>> expert_usage_metrics(
+    const std::vector<ExpertUsage>& layers) {
+  std::vector<std::pair<std::string, double>> metrics;
+  double busiest = 0, idlest = 0;
+  int64_t unused = 0;
+  std::vector<double> sequence_balance, z;
+  for (const ExpertUsage& usage : layers) {
+    const std::vector<int64_t>& counts = usage.tokens_per_expert;
+    const auto total = std::accumulate(counts.begin(), counts.end(), int64_t{0});
+    if (total == 0) continue;
+    const double mean = static_cast<double>(total) / static_cast<double>(counts.size());
+    const auto [fewest, most] = std::minmax_element(counts.begin(), counts.end());
+    const double min_load = static_cast<double>(*fewest) / mean;
+    const double max_load = static_cast<double>(*most) / mean;
+    idlest = metrics.empty() ? min_load : std::min(idlest, min_load);
+    busiest = std::max(busiest, max_load);
+    unused += std::count(counts.begin(), counts.end(), 0);
+    metrics.emplace_back("moe/" + usage.layer + "/max_load", max_load);
+    metrics.emplace_back("moe/" + usage.layer + "/min_load", min_load);
+    if (usage.sequence_balance_loss) sequence_balance.push_back(*usage.sequence_balance_loss);
+    if (usage.z_loss) z.push_back(*usage.z_loss);
   }
   if (metrics.empty()) return metrics;
   metrics.emplace_back("moe/max_load", busiest);
   metrics.emplace_back("moe/min_load", idlest);
-  metrics.emplace_back("moe/unused_experts", unused);
-  if (has_sequence_balance) metrics.emplace_back("moe/sequence_balance_loss", sequence_balance);
-  if (has_z) metrics.emplace_back("moe/z_loss", z);
+  metrics.emplace_back("moe/unused_experts", static_cast<double>(unused));
+  const auto add_mean = [&](const char* name, const std::vector<double>& of_layers) {
+    if (of_layers.empty()) return;
+    const double sum = std::accumulate(of_layers.begin(), of_layers.end(), 0.0);
+    metrics.emplace_back(name, sum / static_cast<double>(of_layers.size()));
+  };
+  add_mean("moe/sequence_balance_loss", sequence_balance);
+  add_mean("moe/z_loss", z);
   return metrics;
 }
 

@@ -69,7 +69,7 @@ TEST(ExpertUsage, TellsTheBusiestAndTheIdlestExpert) {
                                  {"layers.3.moe", layer_with({3, 3, 4, 2}, {.num_experts = 4})}};
   using testing::Pair;
   EXPECT_THAT(
-      expert_usage_metrics(layers),
+      expert_usage_metrics(expert_usage(layers)),
       testing::ElementsAre(
           Pair("moe/layers.1.moe/max_load", 2.0), Pair("moe/layers.1.moe/min_load", 0.0),
           Pair("moe/layers.3.moe/max_load", 4.0 / 3), Pair("moe/layers.3.moe/min_load", 2.0 / 3),
@@ -77,8 +77,9 @@ TEST(ExpertUsage, TellsTheBusiestAndTheIdlestExpert) {
 }
 
 TEST(ExpertUsage, SaysNothingBeforeAnyTokenOrWithoutExperts) {
-  EXPECT_TRUE(expert_usage_metrics({{"moe", layer_with({0, 0}, {.num_experts = 2})}}).empty());
-  EXPECT_TRUE(expert_usage_metrics({}).empty());
+  EXPECT_TRUE(expert_usage_metrics(expert_usage({{"moe", layer_with({0, 0}, {.num_experts = 2})}}))
+                  .empty());
+  EXPECT_TRUE(expert_usage_metrics(std::vector<ExpertUsage>()).empty());
 }
 
 TEST(MoELayers, AreFoundByNameFromInputToOutput) {

@@ -62,16 +62,18 @@ at::Tensor MoEImpl::with_losses(const at::Tensor& out, const Routing& routing, i
   const ForwardPass pass = forward_pass();
   if (pass == ForwardPass::kInference) return out;
   at::Tensor result = out;
+  const double of_step = step_rows_ == 0 ? 1.0 : static_cast<double>(rows) / step_rows_;
   const auto add = [&](double coefficient, const at::Tensor& mean, at::Tensor& seen) {
-    const at::Tensor loss = mean * weight_;
+    const at::Tensor loss = mean * (of_step / static_cast<double>(copies_));
     if (pass == ForwardPass::kTraining) seen.add_(loss.detach());
     result = with_auxiliary_loss(result, loss * coefficient);
   };
   if (moe_.sequence_balance_loss_coeff != 0)
     add(moe_.sequence_balance_loss_coeff,
-        sequence_balance_loss(routing.affinity, routing.experts, rows),
+        sequence_balance_loss(routing.affinity, routing.experts, rows, sum_over_shares_),
         usage_.sequence_balance_loss);
-  if (moe_.z_loss_coeff != 0) add(moe_.z_loss_coeff, router_z_loss(routing.logits), usage_.z_loss);
+  if (moe_.z_loss_coeff != 0)
+    add(moe_.z_loss_coeff, router_z_loss(routing.logits, sum_over_shares_), usage_.z_loss);
   return result;
 }
 

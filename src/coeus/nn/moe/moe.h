@@ -3,6 +3,7 @@
 
 #include <torch/nn/pimpl.h>
 
+#include <functional>
 #include <string>
 
 #include "coeus/nn/feed_forward.h"
@@ -13,10 +14,13 @@
 
 namespace coeus::nn {
 
+/// Sums a tensor in place over some ranks, which all call it; empty for a single process.
+using SumOverRanks = std::function<void(at::Tensor&)>;
+
 /// What the trainer may ask of a layer after a step, over all of its forward passes.
 struct MoEUsage {
   at::Tensor tokens_per_expert;      ///< int64 [num_experts]
-  at::Tensor sequence_balance_loss;  ///< float32 [], summed over forward passes as weighted
+  at::Tensor sequence_balance_loss;  ///< float32 [], this rank's part of the step's mean
   at::Tensor z_loss;                 ///< the same
 };
 
@@ -35,9 +39,16 @@ class MoEImpl : public Layer {
   /// standard deviation of 0.02, the others and the gate with `std`; expert_bias becomes zero.
   void init_weights(uint64_t seed, const std::string& name, double std);
 
-  /// The share of one forward pass in a step's mean: 1 / (micro-batches of all ranks). Auxiliary
-  /// losses count with it.
-  void set_forward_pass_weight(double weight) { weight_ = weight; }
+  /// How many rows the step's batch has, in all forward passes and on all ranks: auxiliary losses
+  /// are means over them. Without it, means over the rows of each forward pass.
+  void set_step_rows(int64_t rows) { step_rows_ = rows; }
+  /// How rows lie over the ranks whose gradients are summed, for auxiliary losses.
+  /// `sum_over_shares`: over the ranks that have the other tokens of the same rows, in the same
+  /// order; empty where rows are whole. `copies`: ranks that compute the same for the same tokens.
+  void set_row_shares(SumOverRanks sum_over_shares, int64_t copies) {
+    sum_over_shares_ = std::move(sum_over_shares);
+    copies_ = copies;
+  }
 
   const MoEOptions& options() const { return moe_; }
   /// Since the last reset_usage().
@@ -53,7 +64,9 @@ class MoEImpl : public Layer {
   at::Tensor with_losses(const at::Tensor& out, const Routing& routing, int64_t rows);
 
   MoEOptions moe_;
-  double weight_ = 1;
+  int64_t step_rows_ = 0;  ///< 0: those of each forward pass
+  SumOverRanks sum_over_shares_;
+  int64_t copies_ = 1;
   MoEUsage usage_;
 };
 TORCH_MODULE(MoE);

@@ -125,7 +125,7 @@ TEST(MoE, AuxiliaryLossesAddTheirGradientAndAreCountedOnce) {
   MoE plain = layer_of({.num_experts = 4, .top_k = 2});
   MoE with_losses = layer_of(
       {.num_experts = 4, .top_k = 2, .sequence_balance_loss_coeff = 0.3, .z_loss_coeff = 0.02});
-  with_losses->set_forward_pass_weight(0.5);
+  with_losses->set_step_rows(4);
   const auto kept = run(with_losses, input, [&](const at::Tensor& x) { return with_losses(x); });
   const at::Tensor z = with_losses->usage().z_loss.clone();
   const auto want = run(plain, input, [&](const at::Tensor& x) {

@@ -7,9 +7,13 @@
 
 namespace coeus {
 
+at::Tensor Model::cross_entropy(const at::Tensor& logits, const at::Tensor& labels) const {
+  return cross_entropy_ ? cross_entropy_(logits, labels) : cross_entropy_sum(logits, labels);
+}
+
 at::Tensor Model::loss_sum(const at::Tensor& tokens, const at::Tensor& labels,
                            const at::Tensor& positions, const AttentionMasks& masks) {
-  return cross_entropy_sum(forward(tokens, positions, masks), labels);
+  return cross_entropy(forward(tokens, positions, masks), labels);
 }
 
 at::Tensor Model::forward_with_images(const at::Tensor& tokens, const at::Tensor& positions,
@@ -26,7 +30,7 @@ at::Tensor Model::loss_sum_with_images(const at::Tensor& tokens, const at::Tenso
                                        const at::Tensor& positions, const AttentionMasks& masks,
                                        const ImageTensors& images) {
   if (images.count() == 0 && patch_dim() == 0) return loss_sum(tokens, labels, positions, masks);
-  return cross_entropy_sum(forward_with_images(tokens, positions, masks, images), labels);
+  return cross_entropy(forward_with_images(tokens, positions, masks, images), labels);
 }
 
 at::Tensor Model::forward_cached(const at::Tensor&, const at::Tensor&, const AttentionMasks&,

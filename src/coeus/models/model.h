@@ -3,6 +3,7 @@
 
 #include <torch/nn/module.h>
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -47,6 +48,11 @@ class Model : public torch::nn::Module {
   /// the others as in forward.
   virtual at::Tensor loss_sum(const at::Tensor& tokens, const at::Tensor& labels,
                               const at::Tensor& positions, const AttentionMasks& masks);
+
+  /// Takes the place of cross_entropy_sum in all losses: for logits that are spread over ranks.
+  using CrossEntropy =
+      std::function<at::Tensor(const at::Tensor& logits, const at::Tensor& labels)>;
+  void set_cross_entropy(CrossEntropy f) { cross_entropy_ = std::move(f); }
 
   /// As forward and loss_sum, for rows whose tokens `images.token` stand for the patches of images,
   /// in the same order; masks: those of get_image_masks too. Throws Error for images in a model of
@@ -143,6 +149,12 @@ class Model : public torch::nn::Module {
     int64_t value_dim = 0;
   };
   virtual AttentionShape attention_shape() const = 0;
+
+ protected:
+  at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& labels) const;
+
+ private:
+  CrossEntropy cross_entropy_;
 };
 
 /// Throws ConfigError unless pipeline parallelism can cut the model; `name`: as it is configured

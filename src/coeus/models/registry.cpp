@@ -4,16 +4,20 @@
 #include "coeus/models/deepseek_v3/flavors.h"
 #include "coeus/models/deepseek_v3/hugging_face.h"
 #include "coeus/models/deepseek_v3/model.h"
+#include "coeus/models/deepseek_v3/parallelize.h"
 #include "coeus/models/hugging_face.h"
 #include "coeus/models/llama3/flavors.h"
 #include "coeus/models/llama3/hugging_face.h"
 #include "coeus/models/llama3/model.h"
+#include "coeus/models/llama3/parallelize.h"
 #include "coeus/models/llama4/flavors.h"
 #include "coeus/models/llama4/hugging_face.h"
 #include "coeus/models/llama4/model.h"
+#include "coeus/models/llama4/parallelize.h"
 #include "coeus/models/qwen3/flavors.h"
 #include "coeus/models/qwen3/hugging_face.h"
 #include "coeus/models/qwen3/model.h"
+#include "coeus/models/qwen3/parallelize.h"
 #include "coeus/models/vlm/flavors.h"
 #include "coeus/models/vlm/model.h"
 
@@ -98,12 +102,29 @@ std::shared_ptr<Model> build_vlm(const ModelOptions& options) {
   return std::make_shared<vlm::Transformer>(sizes, options.engine, options.tensors);
 }
 
+/// For a family whose models are all `Transformer`.
+template <class Transformer>
+std::function<void(Model&, ModelParallel&)> parallelized_by(
+    void (*parallelize)(Transformer& model, ModelParallel& parallel)) {
+  return [parallelize](Model& model, ModelParallel& parallel) {
+    auto* const transformer = dynamic_cast<Transformer*>(&model);
+    COEUS_ASSERT(transformer != nullptr);
+    parallelize(*transformer, parallel);
+  };
+}
+
 std::map<std::string, ModelFamily>& families() {
   static std::map<std::string, ModelFamily> all = {
-      {"deepseek_v3", {build_deepseek_v3, names_of(deepseek_v3::flavors())}},
-      {"llama3", {build_llama3, names_of(llama3::flavors())}},
-      {"llama4", {build_llama4, names_of(llama4::flavors())}},
-      {"qwen3", {build_qwen3, names_of(qwen3::flavors())}},
+      {"deepseek_v3",
+       {build_deepseek_v3,
+        names_of(deepseek_v3::flavors()),
+        {},
+        parallelized_by(deepseek_v3::parallelize)}},
+      {"llama3",
+       {build_llama3, names_of(llama3::flavors()), {}, parallelized_by(llama3::parallelize)}},
+      {"llama4",
+       {build_llama4, names_of(llama4::flavors()), {}, parallelized_by(llama4::parallelize)}},
+      {"qwen3", {build_qwen3, names_of(qwen3::flavors()), {}, parallelized_by(qwen3::parallelize)}},
       {"vlm", {build_vlm, names_of(vlm::flavors())}}};
   return all;
 }

@@ -19,6 +19,8 @@
 
 namespace coeus {
 
+struct ModelParallel;
+
 /// The flavour that takes its sizes from a config.json of Hugging Face's.
 inline constexpr const char* kFromHuggingFace = "from_hf";
 
@@ -57,6 +59,9 @@ struct ModelFamily {
   std::vector<std::string> flavors;
   /// A flavour's names and config.json, for a family that is registered; may be empty.
   std::function<HuggingFaceFormat(const std::string& flavor)> hugging_face = {};
+  /// Spreads one of its models over ranks, as coeus::parallelize asks; without it, layers cannot be
+  /// split.
+  std::function<void(Model& model, ModelParallel& parallel)> parallelize = {};
 };
 
 /// Makes a family known to build_model that is not one of coeus's own. Throws Error for a name that

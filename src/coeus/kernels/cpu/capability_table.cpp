@@ -154,7 +154,8 @@ double cross_entropy_forward(const T* logits, const int64_t* labels, float* lse,
     const float sum =
         vector_sum(vocab, [&](int64_t k) { return fast_exp(to_float(row[k]) - largest); });
     lse[r] = largest + std::log(sum);
-    if (labels[r] >= 0) loss += static_cast<double>(lse[r]) - to_float(row[labels[r]]);
+    if (labels[r] >= 0 && labels[r] < vocab)
+      loss += static_cast<double>(lse[r]) - to_float(row[labels[r]]);
   }
   return loss;
 }
@@ -172,6 +173,7 @@ void cross_entropy_backward(const T* logits, const int64_t* labels, const float*
     const float offset = lse[r];
     for (int64_t i = 0; i < vocab; ++i)
       grad[i] = from_float<T>(fast_exp(to_float(row[i]) - offset) * scale);
+    if (labels[r] >= vocab) continue;
     const float probability = fast_exp(to_float(row[labels[r]]) - offset);
     grad[labels[r]] = from_float<T>((probability - 1.0F) * scale);
   }

@@ -37,10 +37,11 @@ struct CpuKernels {
                             int64_t dim);
 
   /// Per row of logits [rows, vocab] the log of the sum of exponentials into lse [rows], and the
-  /// returned sum of lse - logits[label] over rows whose label is not negative.
+  /// returned sum of lse - logits[label] over rows whose label is one of these.
   double (*cross_entropy_forward)(const T* logits, const int64_t* labels, float* lse, int64_t rows,
                                   int64_t vocab);
-  /// grad_logits = (softmax(logits) - onehot(label)) * scale, zero for negative labels.
+  /// grad_logits = (exp(logits - lse) - onehot(label)) * scale, zero for negative labels; a label
+  /// of `vocab` is one that has no logit here, as where a vocabulary is spread over ranks.
   void (*cross_entropy_backward)(const T* logits, const int64_t* labels, const float* lse,
                                  float scale, T* grad_logits, int64_t rows, int64_t vocab);
 };

@@ -3,9 +3,9 @@
 #include <torch/nn/modules/container/modulelist.h>
 #include <torch/types.h>
 
+#include "coeus/base/ignored_label.h"
 #include "coeus/models/deepseek_v3/masks.h"
 #include "coeus/nn/rope.h"
-#include "coeus/ops/cross_entropy.h"
 
 namespace coeus::deepseek_v3 {
 
@@ -43,15 +43,15 @@ at::Tensor Transformer::loss_sum(const at::Tensor& tokens, const at::Tensor& lab
                                  const at::Tensor& positions, const AttentionMasks& masks) {
   const nn::OrderedInputs inputs = ordered_inputs(positions, masks);
   at::Tensor h = run_blocks(embed(tokens), inputs);
-  at::Tensor loss = cross_entropy_sum(logits(h), labels);
+  at::Tensor loss = cross_entropy(logits(h), labels);
   const auto depths = static_cast<int64_t>(prediction_layers_.size());
   for (int64_t depth = 1; depth <= depths; ++depth) {
     const auto [further, known] = shifted_left(tokens, positions, depth, 0);
-    const at::Tensor joined =
-        at::cat({embed(further), h * known.unsqueeze(-1).to(h.scalar_type())}, -1);
-    h = prediction_layers_[depth - 1]->run(joined, inputs);
+    PredictionLayer& layer = *prediction_layers_[depth - 1];
+    const at::Tensor kept = layer.known(known).unsqueeze(-1).to(h.scalar_type());
+    h = layer.run(at::cat({embed(further), h * kept}, -1), inputs);
     const at::Tensor aims = shifted_left(labels, positions, depth, kIgnoredLabel).first;
-    loss = loss + cross_entropy_sum(output(h), aims) *
+    loss = loss + cross_entropy(output(h), aims) *
                       (sizes_.prediction_loss_weight / static_cast<double>(depths));
   }
   return loss;

@@ -12,6 +12,8 @@ class Transformer : public Decoder {
  public:
   Transformer(const Sizes& sizes, AttentionEngine engine, const at::TensorOptions& options);
 
+  const Sizes& sizes() const { return sizes_; }
+
   /// The next token's loss and, where there are prediction layers, prediction_loss_weight times the
   /// mean of theirs.
   at::Tensor loss_sum(const at::Tensor& tokens, const at::Tensor& labels,

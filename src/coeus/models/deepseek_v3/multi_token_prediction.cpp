@@ -34,6 +34,7 @@ PredictionLayer::PredictionLayer(int64_t layer_id, const Sizes& sizes, Attention
   hnorm_ = norm("hnorm");
   eh_proj_ = register_module("eh_proj", nn::Linear(2 * sizes.dim, sizes.dim, options));
   mtp_norm_ = norm("mtp_norm");
+  known = register_module("known", OfTokens());
 }
 
 at::Tensor PredictionLayer::forward(const at::Tensor& joined, const nn::OrderedInputs& inputs) {

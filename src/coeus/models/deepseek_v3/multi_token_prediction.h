@@ -16,6 +16,14 @@ std::pair<at::Tensor, at::Tensor> shifted_left(const at::Tensor& sequence,
                                                const at::Tensor& positions, int64_t shift,
                                                int64_t fill);
 
+/// What is known of each of a layer's tokens [batch, seq], as it is: a place for hooks, where a
+/// layer has other tokens than the row.
+class OfTokensImpl : public nn::Layer {
+ public:
+  at::Tensor forward(const at::Tensor& of_tokens) { return left(entered(of_tokens)); }
+};
+TORCH_MODULE(OfTokens);
+
 /// One depth: the embedding of a further token, normed, and the depth before's hidden state,
 /// normed, projected together to the model's width; then a transformer block and a norm.
 class PredictionLayer : public TransformerBlock {
@@ -26,6 +34,9 @@ class PredictionLayer : public TransformerBlock {
   /// h: [batch, seq, 2 * dim], the embedding and the hidden state. Returns [batch, seq, dim].
   at::Tensor forward(const at::Tensor& h, const nn::OrderedInputs& inputs) override;
   void init_weights(uint64_t seed, const std::string& prefix) override;
+
+  /// Which tokens have a further one (bool), on its way to this layer's input.
+  OfTokens known{nullptr};
 
  private:
   nn::RMSNorm enorm_{nullptr};

@@ -58,6 +58,7 @@ class Transformer : public Decoder {
  public:
   Transformer(const Sizes& sizes, AttentionEngine engine, const at::TensorOptions& options);
 
+  const Sizes& sizes() const { return sizes_; }
   AttentionShape attention_shape() const override {
     return {sizes_.n_heads, sizes_.head_dim(), sizes_.head_dim()};
   }

@@ -1,0 +1,34 @@
+#include "coeus/models/llama4/parallelize.h"
+
+#include "coeus/models/parallelize.h"
+#include "coeus/nn/block.h"
+#include "coeus/parallel/tensor/tensor_styles.h"
+
+namespace coeus::llama4 {
+
+void parallelize(Transformer& model, ModelParallel& parallel) {
+  using namespace tensor;
+  const Sizes& sizes = model.sizes();
+  parallel.tensor.apply_to_present({{"tok_embeddings", vocabulary_embedding()},
+                                    {"norm", replicated()},
+                                    {"output", vocabulary_output(sizes.vocab_size)}});
+  for (const std::string& block : parallel.tensor.names_of<nn::Block>()) {
+    parallel.tensor.apply(block,
+                          {{"attention_norm", replicated()},
+                           {"attention", gather_sequence()},
+                           {"attention.wq", heads(sizes.n_heads)},
+                           {"attention.wk", key_value_heads(sizes.n_kv_heads, sizes.n_heads)},
+                           {"attention.wv", key_value_heads(sizes.n_kv_heads, sizes.n_heads)},
+                           {"attention.wo", rows_to_sequence()},
+                           {"ffn_norm", replicated()}});
+    if (parallel.tensor.has(block + ".moe"))
+      parallel.tensor.apply(block, {{"moe", experts()}});
+    else
+      parallel.tensor.apply(block, {{"feed_forward", gather_sequence()},
+                                    {"feed_forward.w1", columns()},
+                                    {"feed_forward.w3", columns()},
+                                    {"feed_forward.w2", rows_to_sequence()}});
+  }
+}
+
+}  // namespace coeus::llama4

@@ -22,10 +22,11 @@ Autocast::Autocast(const State& state) : before_(current()) { set(state); }
 Autocast::Autocast(at::ScalarType dtype)
     : Autocast(dtype == at::kFloat ? State{false, current().dtype} : State{true, dtype}) {}
 
-Autocast::~Autocast() {
-  // Weights that were cast are kept until here; the optimizer changes them next.
-  at::autocast::clear_cache();
-  set(before_);
+Autocast::~Autocast() { set(before_); }
+
+Autocast::Nesting::Nesting() { at::autocast::increment_nesting(); }
+Autocast::Nesting::~Nesting() {
+  if (at::autocast::decrement_nesting() == 0) at::autocast::clear_cache();
 }
 
 }  // namespace coeus::nn

@@ -191,25 +191,30 @@ Result run_rank(const PipelineCase& c, std::unique_ptr<StageTransport> transport
   return result;
 }
 
-/// All ranks as threads.
-Result with_pipeline(const PipelineCase& c) {
-  auto transports = make_in_process_transports(c.schedule.rank_count());
-  Result all;
-  std::mutex mutex;
+/// f(transport) in a thread for each rank.
+void for_ranks(int64_t count, const std::function<void(std::unique_ptr<StageTransport>)>& f) {
   std::vector<std::thread> ranks;
-  for (auto& transport : transports)
-    ranks.emplace_back([&c, &all, &mutex, &transport] {
+  for (auto& transport : make_in_process_transports(count))
+    ranks.emplace_back([&f, transport = std::move(transport)]() mutable {
       try {
-        const Result result = run_rank(c, std::move(transport));
-        const std::lock_guard lock(mutex);
-        all.loss += result.loss;
-        for (const auto& [name, gradient] : result.gradients)
-          EXPECT_TRUE(all.gradients.emplace(name, gradient).second) << name << " on two ranks";
+        f(std::move(transport));
       } catch (const std::exception& error) {
         ADD_FAILURE() << error.what();
       }
     });
   for (std::thread& rank : ranks) rank.join();
+}
+
+Result with_pipeline(const PipelineCase& c) {
+  Result all;
+  std::mutex mutex;
+  for_ranks(c.schedule.rank_count(), [&](std::unique_ptr<StageTransport> transport) {
+    const Result result = run_rank(c, std::move(transport));
+    const std::lock_guard lock(mutex);
+    all.loss += result.loss;
+    for (const auto& [name, gradient] : result.gradients)
+      EXPECT_TRUE(all.gradients.emplace(name, gradient).second) << name << " on two ranks";
+  });
   return all;
 }
 
@@ -322,66 +327,71 @@ TEST(Pipeline, OverAProcessGroup) {
   expect_same_bits(all, without_pipeline(llama4_irope, 5, 2, false));
 }
 
-/// What a stage was given, in the order of its calls.
-struct Seen {
-  at::Tensor positions;
-  AttentionMasks masks;
-};
+/// The stages of a rank, of parts of the model that `make` makes. Their calls go through `around`,
+/// if it is given.
+std::vector<PipelineStage> stages_of(
+    MakeModel make, const PipelineSchedule& schedule, int64_t rank,
+    const std::function<void(int64_t stage, const at::Tensor&, const AttentionMasks&)>& around =
+        {}) {
+  const StageModules split = split_into_stages(make()->pipeline_modules(), schedule.stages, 1, 1);
+  std::vector<PipelineStage> stages;
+  for (const int64_t number : schedule.stages_of(rank)) {
+    const auto part = make();
+    part->keep_modules(split[number]);
+    part->init_weights(3);
+    stages.push_back({number, [=](const at::Tensor& x, const at::Tensor& positions,
+                                  const AttentionMasks& masks) {
+                        if (around) around(number, positions, masks);
+                        return part->forward_part(x, positions, masks);
+                      }});
+  }
+  return stages;
+}
 
-TEST(Pipeline, EveryStageSeesTheMasksAndPositionsOfItsMicroBatch) {
-  const std::shared_ptr<Model> whole = drawn(llama4_irope);
-  const PipelineBatch batch = batch_of(*whole, 5);
-  for (const char* name : {"GPipe", "1F1B", "Interleaved1F1B", "LoopedBFS", "InterleavedZeroBubble",
-                           "ZBVZeroBubble", "csv"}) {
-    SCOPED_TRACE(name);
-    for (const int64_t size : {1, 2}) {
-      const PipelineSchedule schedule = schedule_named(name, 2, (5 + size - 1) / size);
-      const StageModules split =
-          split_into_stages(whole->pipeline_modules(), schedule.stages, 1, 1);
-      auto transports = make_in_process_transports(2);
-      std::vector<std::thread> ranks;
-      std::map<int64_t, std::vector<Seen>> seen;
-      for (const int64_t rank : {0, 1}) {
-        std::vector<PipelineStage> stages;
-        for (const int64_t number : schedule.stages_of(rank)) {
-          const auto part = llama4_irope();
-          part->keep_modules(split[number]);
-          part->init_weights(3);
-          stages.push_back({number, [part, &calls = seen[number]](const at::Tensor& input,
-                                                                  const at::Tensor& positions,
-                                                                  const AttentionMasks& masks) {
-                              calls.push_back({positions, masks});
-                              return part->forward_part(input, positions, masks);
-                            }});
+class MasksThroughThePipeline : public testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(All, MasksThroughThePipeline,
+                         testing::Values("GPipe", "1F1B", "Interleaved1F1B", "LoopedBFS",
+                                         "InterleavedZeroBubble", "ZBVZeroBubble", "csv"),
+                         [](const auto& info) { return "Schedule" + std::string(info.param); });
+
+TEST_P(MasksThroughThePipeline, EveryStageSeesThoseOfItsMicroBatch) {
+  struct Seen {
+    at::Tensor positions;
+    AttentionMasks masks;
+  };
+  const PipelineBatch batch = batch_of(*llama4_irope(), 5);
+  for (const int64_t size : {1, 2}) {
+    const PipelineSchedule schedule = schedule_named(GetParam(), 2, (5 + size - 1) / size);
+    std::vector<std::vector<Seen>> seen(schedule.stages);
+    for_ranks(2, [&](std::unique_ptr<StageTransport> transport) {
+      const int64_t rank = transport->rank();
+      const auto note = [&](int64_t stage, const at::Tensor& positions,
+                            const AttentionMasks& masks) {
+        seen[stage].push_back({positions, masks});
+      };
+      PipelineRuntime(schedule, stages_of(llama4_irope, schedule, rank, note), std::move(transport),
+                      {.hidden_size = 16, .micro_batch_size = size})
+          .run(batch, loss_of);
+    });
+    for (int64_t stage = 0; stage < schedule.stages; ++stage) {
+      auto call = seen[stage].begin();
+      for (const Action& action : schedule.ranks[schedule.rank_of_stage()[stage]]) {
+        if (action.kind != ActionKind::kForward || action.stage != stage) continue;
+        SCOPED_TRACE(action_text(action));
+        const int64_t first = action.micro_batch * size;
+        const int64_t rows = std::min<int64_t>(size, 5 - first);
+        ASSERT_NE(call, seen[stage].end());
+        EXPECT_TRUE(at::equal(call->positions, batch.positions.narrow(0, first, rows)));
+        ASSERT_EQ(call->masks.size(), 2U);
+        for (const auto& [name, mask] : call->masks) {
+          ASSERT_EQ(mask.batch_size(), rows);
+          // The row itself: neither another's nor lowered anew.
+          for (int64_t row = 0; row < rows; ++row)
+            EXPECT_EQ(mask.shared_row(row), batch.masks.at(name).shared_row(first + row)) << name;
         }
-        ranks.emplace_back([&, rank, stages] {
-          PipelineRuntime(schedule, stages, std::move(transports[rank]),
-                          {.hidden_size = 16, .micro_batch_size = size})
-              .run(batch, loss_of);
-        });
+        ++call;
       }
-      for (std::thread& rank : ranks) rank.join();
-      for (const auto& [stage, calls] : seen) {
-        size_t call = 0;
-        for (const Action& action : schedule.ranks[schedule.rank_of_stage()[stage]]) {
-          if (action.kind != ActionKind::kForward || action.stage != stage) continue;
-          const int64_t first = action.micro_batch * size;
-          const int64_t rows = std::min<int64_t>(size, 5 - first);
-          ASSERT_LT(call, calls.size());
-          const Seen& its = calls[call++];
-          EXPECT_TRUE(at::equal(its.positions, batch.positions.narrow(0, first, rows)))
-              << action_text(action);
-          ASSERT_EQ(its.masks.size(), 2U);
-          for (const auto& [mask_name, mask] : its.masks) {
-            ASSERT_EQ(mask.batch_size(), rows);
-            // The row itself: neither another's nor lowered anew.
-            for (int64_t row = 0; row < rows; ++row)
-              EXPECT_EQ(mask.shared_row(row), batch.masks.at(mask_name).shared_row(first + row))
-                  << action_text(action) << " " << mask_name;
-          }
-        }
-        EXPECT_EQ(call, calls.size());
-      }
+      EXPECT_EQ(call, seen[stage].end());
     }
   }
 }
@@ -392,34 +402,20 @@ TEST(Pipeline, EvaluationGivesTheLogitsOfTheWholeForAnyNumberOfRows) {
     const PipelineBatch batch = batch_of(*whole, rows);
     for (const char* name : {"1F1B", "ZBVZeroBubble"}) {
       const PipelineSchedule schedule = schedule_named(name, 2, 4);
-      const StageModules split =
-          split_into_stages(whole->pipeline_modules(), schedule.stages, 1, 1);
-      auto transports = make_in_process_transports(2);
-      std::vector<std::thread> ranks;
       std::vector<at::Tensor> logits;
-      for (const int64_t rank : {0, 1})
-        ranks.emplace_back([&, rank] {
-          std::vector<PipelineStage> stages;
-          for (const int64_t number : schedule.stages_of(rank)) {
-            const auto part = llama3_documents();
-            part->keep_modules(split[number]);
-            part->init_weights(3);
-            stages.push_back({number, [part](const at::Tensor& x, const at::Tensor& positions,
-                                             const AttentionMasks& masks) {
-                                return part->forward_part(x, positions, masks);
-                              }});
-          }
-          PipelineRuntime(schedule, stages, std::move(transports[rank]),
-                          {.hidden_size = 16, .micro_batch_size = 2})
-              .evaluate(batch, [&](const at::Tensor& out, const MicroBatch& part) {
-                EXPECT_FALSE(out.requires_grad());
-                EXPECT_EQ(out.size(0), part.rows);
-                logits.push_back(out);
-              });
-        });
-      for (std::thread& rank : ranks) rank.join();
+      for_ranks(2, [&](std::unique_ptr<StageTransport> transport) {
+        const int64_t rank = transport->rank();
+        PipelineRuntime(schedule, stages_of(llama3_documents, schedule, rank), std::move(transport),
+                        {.hidden_size = 16, .micro_batch_size = 2})
+            .evaluate(batch, [&](const at::Tensor& out, const MicroBatch& part) {
+              EXPECT_FALSE(out.requires_grad());
+              EXPECT_EQ(out.size(0), part.rows);
+              logits.push_back(out);
+            });
+      });
       const at::NoGradGuard no_grad;
       const at::Tensor expected = whole->forward(batch.tokens, batch.positions, batch.masks);
+      ASSERT_FALSE(logits.empty());
       EXPECT_TRUE(at::allclose(at::cat(logits), expected, 1e-5, 1e-6)) << name << " " << rows;
     }
   }

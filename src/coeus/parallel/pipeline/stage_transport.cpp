@@ -44,9 +44,9 @@ class Mailbox {
   at::Tensor take(const Address& address) {
     std::unique_lock lock(mutex_);
     // A rank that failed sends nothing any more.
-    const bool came = arrived_.wait_for(lock, std::chrono::seconds(60),
+    const bool came = arrived_.wait_for(lock, std::chrono::seconds(20),
                                         [&] { return messages_.contains(address); });
-    COEUS_CHECK(came, "[pipeline] nothing came from rank {} to rank {} under tag {} in 60 s",
+    COEUS_CHECK(came, "[pipeline] nothing came from rank {} to rank {} under tag {} in 20 s",
                 std::get<0>(address), std::get<1>(address), std::get<2>(address));
     return std::move(messages_.extract(address).mapped());
   }

@@ -26,7 +26,8 @@ void add_train_command(CLI::App& program, Command& chosen) {
       TensorMemory::install();
       const RankEnvironment environment = read_rank_environment();
       set_log_rank(environment.rank);
-      Trainer(config, environment).train();
+      JobRanks ranks(config, environment);
+      ranks.run([&] { Trainer(config, ranks).train(); });
       return ExitCode::kDone;
     };
   });

@@ -21,7 +21,7 @@ std::filesystem::path RunTest::train(const std::string& name, std::vector<std::s
   all.insert(all.end(), flags.begin(), flags.end());
   const JobConfig config = load_job_config(all);
   check_training_inputs(config);
-  Trainer(config).train();
+  train_alone(config);
   return out;
 }
 

@@ -352,7 +352,7 @@ steps = 1
        "--training.dataset_path=" + text.string(), "--validation.dataset_path=" + text.string(),
        "--model.hf_assets_path=" COEUS_SOURCE_DIR "/tests/tokenizer/llama3"});
   check_training_inputs(config);
-  Trainer(config).train();
+  train_alone(config);
   EXPECT_EQ(read_loss_curve(out / "metrics.jsonl").size(), 3u);
   EXPECT_TRUE(std::filesystem::exists(out / "saved" / "step-2" / "optimizer.safetensors"));
   EXPECT_FALSE(std::filesystem::exists(out / "saved" / "step-3" / "optimizer.safetensors"));

@@ -31,7 +31,8 @@ std::shared_ptr<ProcessGroup> make_process_group(const Rendezvous& rendezvous,
         fmt::format("{}/{}", name, fmt::join(ranks, ",")), rendezvous.store);
     return std::make_shared<ProcessGroup>(
         name, ranks, number,
-        c10::make_intrusive<Gloo>(store, number, static_cast<int>(ranks.size()), options));
+        c10::make_intrusive<Gloo>(store, number, static_cast<int>(ranks.size()), options),
+        rendezvous.log);
   } catch (const std::exception& error) {
     throw PeerLostError(fmt::format("[{}] the ranks {} could not be joined into a group: {}", name,
                                     fmt::join(ranks, ", "), error.what()));

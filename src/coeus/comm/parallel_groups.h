@@ -42,6 +42,8 @@ struct Rendezvous {
   std::string host;
   /// How long an exchange may take.
   std::chrono::milliseconds timeout = std::chrono::minutes(30);
+  /// Is told what groups exchange, where there is one; outlives them.
+  CollectiveLog* log = nullptr;
 };
 
 /// A group of these ranks over Gloo, under a name that is its own among the job's. All members

@@ -27,6 +27,8 @@ c10::intrusive_ptr<c10d::Work> enqueued(Start start) {
   return start();
 }
 
+int64_t bytes_of(const at::Tensor& x) { return static_cast<int64_t>(x.nbytes()); }
+
 int64_t sum_of(const std::vector<int64_t>& values) {
   return std::accumulate(values.begin(), values.end(), int64_t{0});
 }
@@ -53,12 +55,14 @@ Pending& Pending::operator=(Pending&&) noexcept = default;
 at::Tensor Pending::wait() {
   COEUS_ASSERT(is_started());
   if (work_) {
+    scope_.wait();
     try {
       work_->wait();
     } catch (const std::exception& error) {
-      throw PeerLostError(fmt::format("[{}] the exchange failed: {}", what_, error.what()));
+      throw PeerLostError(fmt::format("an exchange with other ranks failed: {}", error.what()));
     }
     work_.reset();
+    scope_.end();
   }
   at::Tensor result = finish_();
   finish_ = nullptr;
@@ -69,18 +73,34 @@ at::Tensor Pending::wait() {
 ProcessGroup::ProcessGroup() : name_("alone"), ranks_{0}, rank_(0) {}
 
 ProcessGroup::ProcessGroup(std::string name, std::vector<int64_t> ranks, int64_t rank,
-                           c10::intrusive_ptr<c10d::Backend> backend)
-    : name_(std::move(name)), ranks_(std::move(ranks)), rank_(rank), backend_(std::move(backend)) {
+                           c10::intrusive_ptr<c10d::Backend> backend, CollectiveLog* log)
+    : name_(std::move(name)),
+      ranks_(std::move(ranks)),
+      rank_(rank),
+      backend_(std::move(backend)),
+      log_(log) {
   COEUS_ASSERT(rank_ >= 0 && rank_ < size() && (size() == 1 || backend_));
+  if (log_ != nullptr) log_group_ = log_->add_group(name_, ranks_);
 }
 
 ProcessGroup::~ProcessGroup() = default;
 
-Pending ProcessGroup::started(c10::intrusive_ptr<c10d::Work> work, std::vector<at::Tensor> kept,
-                              std::function<at::Tensor()> finish, const char* what) {
-  Pending pending(std::move(work), std::move(kept), std::move(finish));
-  pending.what_ = fmt::format("{} over {}", what, name_);
-  return pending;
+template <class Start>
+Pending ProcessGroup::start(const char* kind, const char* what, int64_t bytes, Start start,
+                            std::vector<at::Tensor> kept, std::function<at::Tensor()> finish,
+                            const std::optional<CollectiveLog::Route>& route) {
+  CollectiveLog::Scope scope;
+  if (log_ != nullptr)
+    scope = route ? log_->begin(kind, what, log_group_, bytes, *route)
+                  : log_->begin(kind, what, log_group_, bytes);
+  try {
+    Pending pending(enqueued(start), std::move(kept), std::move(finish));
+    pending.scope_ = std::move(scope);
+    return pending;
+  } catch (const std::exception& error) {
+    throw PeerLostError(
+        fmt::format("{} of {} over {} could not begin: {}", kind, what, name_, error.what()));
+  }
 }
 
 at::Tensor ProcessGroup::reduced_pairwise(const at::Tensor& parts,
@@ -113,25 +133,23 @@ Pending ProcessGroup::all_reduce_async(const at::Tensor& x_in, const char* what,
   if (n <= kReducedByEveryRank) {
     at::Tensor in = x.reshape({1, n}).contiguous();
     at::Tensor all = at::empty({size(), n}, x.options());
-    auto work = enqueued([&] { return backend_->_allgather_base(all, in); });
-    return started(
-        std::move(work), {in, all},
-        [this, all, shape, operation] { return reduced_pairwise(all, operation).view(shape); },
-        what);
+    return start(
+        "all_reduce", what, bytes_of(x), [&] { return backend_->_allgather_base(all, in); },
+        {in, all},
+        [this, all, shape, operation] { return reduced_pairwise(all, operation).view(shape); });
   }
   // Each rank reduces its part, then all get all parts.
   const int64_t part = (n + size() - 1) / size();
   at::Tensor in = at::constant_pad_nd(x.reshape({n}), {0, part * size() - n}).contiguous();
   at::Tensor all = at::empty({size() * part}, x.options());
   std::vector<int64_t> counts(size(), part);
-  auto work = enqueued([&] { return backend_->alltoall_base(all, in, counts, counts); });
-  return started(
-      std::move(work), {in, all},
+  return start(
+      "all_reduce", what, bytes_of(x),
+      [&] { return backend_->alltoall_base(all, in, counts, counts); }, {in, all},
       [this, all, shape, operation, n, part, what] {
         const at::Tensor own = reduced_pairwise(all.view({size(), part}), operation);
         return all_gather(own, what).narrow(0, 0, n).view(shape);
-      },
-      what);
+      });
 }
 
 at::Tensor ProcessGroup::all_gather(const at::Tensor& x, const char* what) {
@@ -144,9 +162,9 @@ Pending ProcessGroup::all_gather_async(const at::Tensor& x, const char* what) {
   at::Tensor in = x.detach().contiguous();
   at::Tensor all = at::empty(with_rows(in, in.size(0) * size()), in.options());
   if (all.numel() == 0) return Pending(all);
-  auto work = enqueued([&] { return backend_->_allgather_base(all, in); });
-  return started(
-      std::move(work), {in}, [all] { return all; }, what);
+  return start(
+      "all_gather", what, bytes_of(all), [&] { return backend_->_allgather_base(all, in); }, {in},
+      [all] { return all; });
 }
 
 at::Tensor ProcessGroup::all_gather_rows(const at::Tensor& x, const std::vector<int64_t>& rows,
@@ -179,11 +197,10 @@ Pending ProcessGroup::reduce_scatter_async(const at::Tensor& x, const char* what
   shape.insert(shape.begin(), size());
   if (in.numel() == 0) return Pending(at::empty(with_rows(in, n), in.options()));
   std::vector<int64_t> counts(size(), n);
-  auto work = enqueued([&] { return backend_->alltoall_base(parts, in, counts, counts); });
-  return started(
-      std::move(work), {in, parts},
-      [this, parts, shape] { return reduced_pairwise(parts.view(shape), ReduceOperation::kSum); },
-      what);
+  return start(
+      "reduce_scatter", what, bytes_of(in),
+      [&] { return backend_->alltoall_base(parts, in, counts, counts); }, {in, parts},
+      [this, parts, shape] { return reduced_pairwise(parts.view(shape), ReduceOperation::kSum); });
 }
 
 at::Tensor ProcessGroup::reduce_scatter_rows(const at::Tensor& x, const std::vector<int64_t>& rows,
@@ -213,9 +230,10 @@ Pending ProcessGroup::all_to_all_async(const at::Tensor& x, const std::vector<in
   at::Tensor in = x.detach().contiguous();
   at::Tensor out = at::empty(with_rows(in, sum_of(received)), in.options());
   std::vector<int64_t> out_counts = received, in_counts = sent;
-  auto work = enqueued([&] { return backend_->alltoall_base(out, in, out_counts, in_counts); });
-  return started(
-      std::move(work), {in}, [out] { return out; }, what);
+  return start(
+      "all_to_all", what, 0,
+      [&] { return backend_->alltoall_base(out, in, out_counts, in_counts); }, {in},
+      [out] { return out; });
 }
 
 at::Tensor ProcessGroup::broadcast(const at::Tensor& x, int64_t root, const char* what) {
@@ -225,9 +243,9 @@ at::Tensor ProcessGroup::broadcast(const at::Tensor& x, int64_t root, const char
   std::vector<at::Tensor> tensors = {out};
   c10d::BroadcastOptions options;
   options.rootRank = root;
-  auto work = enqueued([&] { return backend_->broadcast(tensors, options); });
-  return started(
-             std::move(work), {}, [out] { return out; }, what)
+  return start(
+             "broadcast", what, bytes_of(out),
+             [&] { return backend_->broadcast(tensors, options); }, {}, [out] { return out; })
       .wait();
 }
 
@@ -257,20 +275,20 @@ Pending ProcessGroup::send_async(const at::Tensor& x, int64_t to, int64_t tag, c
   const at::NoGradGuard no_grad;
   COEUS_ASSERT(backend_);
   std::vector<at::Tensor> tensors = {x.detach().contiguous()};
-  auto work = enqueued(
-      [&] { return backend_->send(tensors, static_cast<int>(to), static_cast<int>(tag)); });
-  return started(
-      std::move(work), tensors, [] { return at::Tensor(); }, what);
+  return start(
+      "send", what, bytes_of(x),
+      [&] { return backend_->send(tensors, static_cast<int>(to), static_cast<int>(tag)); }, tensors,
+      [] { return at::Tensor(); }, CollectiveLog::Route{ranks_[rank_], ranks_[to], tag});
 }
 
 Pending ProcessGroup::receive_async(const at::Tensor& into, int64_t from, int64_t tag,
                                     const char* what) {
   COEUS_ASSERT(backend_ && into.is_contiguous());
   std::vector<at::Tensor> tensors = {into};
-  auto work = enqueued(
-      [&] { return backend_->recv(tensors, static_cast<int>(from), static_cast<int>(tag)); });
-  return started(
-      std::move(work), tensors, [into] { return into; }, what);
+  return start(
+      "receive", what, bytes_of(into),
+      [&] { return backend_->recv(tensors, static_cast<int>(from), static_cast<int>(tag)); },
+      tensors, [into] { return into; }, CollectiveLog::Route{ranks_[from], ranks_[rank_], tag});
 }
 
 }  // namespace coeus

@@ -6,8 +6,11 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
+
+#include "coeus/comm/collective_log.h"
 
 namespace c10d {
 class Backend;
@@ -38,7 +41,7 @@ class Pending {
   c10::intrusive_ptr<c10d::Work> work_;
   std::vector<at::Tensor> kept_;
   std::function<at::Tensor()> finish_;
-  std::string what_;
+  CollectiveLog::Scope scope_;
   friend class ProcessGroup;
 };
 
@@ -55,8 +58,9 @@ class ProcessGroup {
   /// This rank alone.
   ProcessGroup();
   /// `ranks`: the job's numbers of the members, ascending; `rank`: this process's place among them.
+  /// What is exchanged is told to `log`, where there is one; it outlives this.
   ProcessGroup(std::string name, std::vector<int64_t> ranks, int64_t rank,
-               c10::intrusive_ptr<c10d::Backend> backend);
+               c10::intrusive_ptr<c10d::Backend> backend, CollectiveLog* log = nullptr);
   ~ProcessGroup();
   ProcessGroup(const ProcessGroup&) = delete;
   ProcessGroup& operator=(const ProcessGroup&) = delete;
@@ -106,14 +110,19 @@ class ProcessGroup {
   Pending receive_async(const at::Tensor& into, int64_t from, int64_t tag, const char* what);
 
  private:
-  Pending started(c10::intrusive_ptr<c10d::Work> work, std::vector<at::Tensor> kept,
-                  std::function<at::Tensor()> finish, const char* what);
+  /// Starts an exchange and logs it.
+  template <class Start>
+  Pending start(const char* kind, const char* what, int64_t bytes, Start start,
+                std::vector<at::Tensor> kept, std::function<at::Tensor()> finish,
+                const std::optional<CollectiveLog::Route>& route = {});
   at::Tensor reduced_pairwise(const at::Tensor& parts, ReduceOperation operation) const;
 
   std::string name_;
   std::vector<int64_t> ranks_;
   int64_t rank_;
   c10::intrusive_ptr<c10d::Backend> backend_;  ///< null alone
+  CollectiveLog* log_ = nullptr;
+  int64_t log_group_ = 0;
 };
 
 }  // namespace coeus

@@ -150,7 +150,7 @@ class Model : public torch::nn::Module {
   };
   virtual AttentionShape attention_shape() const = 0;
 
- protected:
+  /// The loss of logits as they leave the model, summed over labels.
   at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& labels) const;
 
  private:

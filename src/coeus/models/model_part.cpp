@@ -1,9 +1,11 @@
 #include "coeus/models/model_part.h"
 
+#include "coeus/models/parallelize.h"
 #include "coeus/models/shard_parameters.h"
 #include "coeus/nn/init.h"
 #include "coeus/nn/parameter.h"
 #include "coeus/parallel/activation_checkpoint.h"
+#include "coeus/parallel/expert/expert_parallel.h"
 
 namespace coeus {
 
@@ -14,6 +16,10 @@ ModelPart::ModelPart(const PartOptions& options, const ParallelGroups& groups) :
   }
   if (options.modules) model_->keep_modules(*options.modules);
   parameters_ = std::make_unique<ShardedParameters>(*model_);
+  tensor_ = std::make_unique<TensorParallel>(groups_, *model_, *parameters_, options.tensor);
+  ModelParallel parallel = {*tensor_};
+  parallelize(*model_, options.model.name, parallel);
+  apply_expert_parallel(*model_, *parameters_, groups_);
   apply_activation_checkpoint(model_->blocks(), options.activation_checkpoint);
   fsdp_ = std::make_unique<Fsdp>(groups_, *parameters_, options.fsdp);
   shard_parameters(*model_, *fsdp_);
@@ -25,7 +31,10 @@ void ModelPart::init_weights(uint64_t seed) {
   model_->init_weights(seed);
 }
 
-void ModelPart::begin_pass(int64_t, bool last) { fsdp_->begin_pass(last); }
+void ModelPart::begin_pass(int64_t seq_len, bool last) {
+  tensor_->begin_pass(seq_len);
+  fsdp_->begin_pass(last);
+}
 
 void ModelPart::end_pass() { fsdp_->end_pass(); }
 

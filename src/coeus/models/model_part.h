@@ -14,6 +14,7 @@
 #include "coeus/parallel/activation_checkpoint_config.h"
 #include "coeus/parallel/fsdp/fsdp.h"
 #include "coeus/parallel/sharded_parameters.h"
+#include "coeus/parallel/tensor/tensor_parallel.h"
 
 namespace coeus {
 
@@ -22,7 +23,7 @@ struct PartOptions {
   /// Those of the model's pipeline_modules() that this part has; nothing: all of the model.
   std::optional<std::vector<std::string>> modules;
   ActivationCheckpointConfig activation_checkpoint;
-  bool loss_parallel = true;
+  TensorParallel::Options tensor;
   FsdpOptions fsdp;
 };
 
@@ -57,6 +58,7 @@ class ModelPart {
   const ParallelGroups groups_;
   std::shared_ptr<Model> model_;
   std::unique_ptr<ShardedParameters> parameters_;
+  std::unique_ptr<TensorParallel> tensor_;
   std::unique_ptr<Fsdp> fsdp_;
 };
 

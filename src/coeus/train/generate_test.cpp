@@ -43,7 +43,7 @@ JobConfig trained_run(const std::string& model, const std::filesystem::path& fol
        "--training.steps=1", "--training.seq_len=16", "--training.local_batch_size=1",
        "--model.hf_assets_path=" COEUS_SOURCE_DIR "/tests/tokenizer/llama3", "--checkpoint.enable",
        "--job.dump_folder=" + folder.string()});
-  Trainer(config).train();
+  train_alone(config);
   return config;
 }
 

@@ -53,7 +53,7 @@ PartOptions job_part_options(const JobConfig& config, const Mesh& mesh) {
   PartOptions options;
   options.model = job_model_options(config, at::kCPU, {});
   options.activation_checkpoint = config.activation_checkpoint;
-  options.loss_parallel = !parallelism.disable_loss_parallel;
+  options.tensor.loss_parallel = !parallelism.disable_loss_parallel;
   // In a pipeline the backward passes of all micro-batches would gather anew.
   options.fsdp.reshard_after_forward =
       parallelism.fsdp_reshard_after_forward == "always" ||

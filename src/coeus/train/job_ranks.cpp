@@ -3,12 +3,15 @@
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
-#include "coeus/base/error.h"
+#include "coeus/base/config_text.h"
 #include "coeus/comm/peer_lost_error.h"
+#include "coeus/comm/rendezvous.h"
 
 namespace coeus {
 
 namespace {
+
+using std::chrono::seconds;
 
 c10::intrusive_ptr<c10d::Store> open_store(const RankEnvironment& environment,
                                            std::chrono::milliseconds timeout) {
@@ -17,21 +20,50 @@ c10::intrusive_ptr<c10d::Store> open_store(const RankEnvironment& environment,
   options.isServer = environment.rank == 0 && !environment.launcher_has_store;
   options.waitWorkers = false;
   options.timeout = timeout;
-  options.masterListenFd = environment.store_socket;
+  if (options.isServer)
+    options.masterListenFd = store_socket(environment).socket.release();
+  else
+    wait_for_store(environment, timeout);
   try {
+    // A job that torchrun starts again finds nothing of the one before.
     return c10::make_intrusive<c10d::PrefixStore>(
         fmt::format("coeus/{}", environment.restart),
         c10::make_intrusive<c10d::TCPStore>(environment.master_addr, options));
   } catch (const std::exception& error) {
-    const std::string place =
-        fmt::format("{}:{}", environment.master_addr, environment.master_port);
-    COEUS_CHECK_CONFIG(!options.isServer,
-                       "rank 0 cannot listen on {}, where the ranks meet ({}); is the port taken? "
-                       "Set another MASTER_PORT",
-                       place, error.what());
-    throw PeerLostError(fmt::format("rank {} cannot reach rank 0 at {}, where the ranks meet: {}",
-                                    environment.rank, place, error.what()));
+    throw PeerLostError(fmt::format("the ranks' store at {}:{} cannot be used: {}",
+                                    environment.master_addr, environment.master_port,
+                                    error.what()));
   }
+}
+
+WatchOptions watch_options(const JobConfig& config, const RankEnvironment& environment,
+                           const c10::intrusive_ptr<c10d::Store>& store) {
+  WatchOptions options;
+  options.place = environment;
+  options.init_timeout = seconds(config.comm.init_timeout_seconds);
+  options.train_timeout = seconds(config.comm.train_timeout_seconds);
+  options.trace_file =
+      std::filesystem::path(config.job.dump_folder) / config.comm.save_traces_folder /
+      fmt::format("{}{}.json", config.comm.save_traces_file_prefix, environment.rank);
+  options.publish = [store](const std::string& key, const std::string& value) {
+    store->set(key, std::vector<uint8_t>(value.begin(), value.end()));
+  };
+  options.lookup = [store](const std::string& key) {
+    const std::vector<uint8_t> value = store->get(key);
+    return std::string(value.begin(), value.end());
+  };
+  return options;
+}
+
+/// Every key and its value, but for what may differ among machines.
+std::map<std::string, std::string> values_of(const JobConfig& config) {
+  JobConfig copy = config;
+  copy.job.config_file.reset();
+  ConfigSchema schema;
+  describe(copy, schema);
+  std::map<std::string, std::string> values;
+  for (const ConfigField& field : schema.fields()) values[field.key()] = field_to_toml(field);
+  return values;
 }
 
 }  // namespace
@@ -47,14 +79,52 @@ ParallelDegrees job_degrees(const ParallelismConfig& config, int64_t world) {
                   world);
 }
 
-ParallelGroups join_job(const JobConfig& config, const RankEnvironment& environment) {
+JobRanks::JobRanks()
+    : log_(std::make_unique<CollectiveLog>()),
+      groups_(std::make_unique<ParallelGroups>(Mesh({}, 0))) {}
+
+JobRanks::JobRanks(const JobConfig& config, const RankEnvironment& environment)
+    : environment_(environment),
+      log_(std::make_unique<CollectiveLog>(static_cast<std::size_t>(config.comm.trace_buf_size))) {
   const Mesh mesh(job_degrees(config.parallelism, environment.world_size), environment.rank);
-  if (mesh.world() == 1) return ParallelGroups(mesh);
+  if (mesh.world() == 1) {
+    groups_ = std::make_unique<ParallelGroups>(mesh);
+    return;
+  }
   Rendezvous rendezvous;
-  rendezvous.store =
-      open_store(environment, std::chrono::seconds(config.comm.init_timeout_seconds));
+  rendezvous.store = open_store(environment, seconds(config.comm.init_timeout_seconds));
   if (environment.one_machine()) rendezvous.host = "127.0.0.1";
-  return make_parallel_groups(rendezvous, mesh);
+  rendezvous.log = log_.get();
+  watch_ = std::make_unique<Watch>(watch_options(config, environment, rendezvous.store), *log_);
+  try {
+    groups_ = std::make_unique<ParallelGroups>(make_parallel_groups(rendezvous, mesh));
+    check_same_everywhere(values_of(config), [&](const std::string& own) {
+      return groups_->world->all_gather_text(own, "configuration");
+    });
+  } catch (const Error& error) {
+    fail(error.what(), error.exit_code());
+    throw;
+  }
+}
+
+void JobRanks::fail(const char* message, ExitCode code) {
+  if (watch_) watch_->fail(message, code);
+}
+
+void JobRanks::run(const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const Error& error) {
+    fail(error.what(), error.exit_code());
+    throw;
+  } catch (const std::bad_alloc&) {
+    fail("out of memory", ExitCode::kOutOfMemory);
+    throw;
+  } catch (const std::exception& error) {
+    fail(error.what(), ExitCode::kFailure);
+    throw;
+  }
+  if (watch_) watch_->finish();
 }
 
 }  // namespace coeus

@@ -137,7 +137,7 @@ TEST_P(ScoreOfFamily, TheLossIsThatOfTrainingOnTheSameTokens) {
                  "--training.seq_len=48", "--training.local_batch_size=3", "--metrics.log_freq=1",
                  "--training.seed=7", "--training.mixed_precision_param=float32",
                  "--job.dump_folder=" + folder.path().string()});
-  Trainer(config).train();
+  train_alone(config);
   const double loss = read_loss_curve(folder / "metrics.jsonl").at(1).loss;
 
   const auto batch = make_training_loader(config, nullptr, 2048, {})->next();
@@ -231,10 +231,9 @@ class ScoreFiles : public testing::Test {
   /// A debugmodel's weights as a checkpoint and as a Hugging Face folder.
   std::pair<std::string, std::string> both_forms(const std::string& name) {
     const std::string run = (folder_ / name).string();
-    Trainer(
+    train_alone(
         config_of({"--model.name=" + name, "--training.steps=1", "--training.local_batch_size=1",
-                   "--checkpoint.enable", "--job.dump_folder=" + run}))
-        .train();
+                   "--checkpoint.enable", "--job.dump_folder=" + run}));
     convert_weights({.in = run + "/checkpoint/step-1",
                      .out = run + "/hf",
                      .to_hugging_face = true,
@@ -271,10 +270,10 @@ TEST_F(ScoreFiles, TokensNeedNoTokenizerAndTextsShowTheirTokens) {
 TEST_F(ScoreFiles, ARunInTheDumpFolderIsNotResumed) {
   const std::string input = "{\"tokens\": [1, 2, 3, 4, 5, 6]}\n";
   const std::string untrained = score_of(input, {});
-  Trainer(config_of({"--training.steps=2", "--training.local_batch_size=1", "--checkpoint.enable",
-                     "--optimizer.lr=1e-2", "--lr_scheduler.warmup_steps=0",
-                     "--job.dump_folder=" + (folder_ / "run").string()}))
-      .train();
+  train_alone(
+      config_of({"--training.steps=2", "--training.local_batch_size=1", "--checkpoint.enable",
+                 "--optimizer.lr=1e-2", "--lr_scheduler.warmup_steps=0",
+                 "--job.dump_folder=" + (folder_ / "run").string()}));
   EXPECT_EQ(score_of(input, {"--checkpoint.enable"}), untrained);
   const std::string weights = (folder_ / "run/checkpoint/step-2").string();
   EXPECT_NE(score_of(input, {"--checkpoint.enable", "--checkpoint.initial_load_path=" + weights}),

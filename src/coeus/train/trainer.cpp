@@ -8,19 +8,14 @@
 #include "coeus/base/error.h"
 #include "coeus/base/log.h"
 #include "coeus/data/images/patchify.h"
-#include "coeus/nn/autocast.h"
-#include "coeus/nn/inner_attention.h"
 #include "coeus/optim/gradient_norm.h"
 #include "coeus/train/attention_log.h"
-#include "coeus/train/batch_tensors.h"
 #include "coeus/train/data_source.h"
 #include "coeus/train/job_model.h"
-#include "coeus/train/job_ranks.h"
 #include "coeus/train/memory_estimate.h"
 #include "coeus/train/metrics/process_memory.h"
 #include "coeus/train/metrics/run_folder.h"
 #include "coeus/train/non_finite.h"
-#include "coeus/train/precision.h"
 #include "coeus/train/stored_slices.h"
 #include "coeus/train/sum_over_ranks.h"
 #include "coeus/train/tensor_memory.h"
@@ -51,14 +46,15 @@ void check_patch_size(const JobConfig& config, const Model& model) {
 
 }  // namespace
 
-Trainer::Trainer(const JobConfig& config, const RankEnvironment& environment)
+Trainer::Trainer(const JobConfig& config, JobRanks& ranks)
     : config_(config),
-      environment_(environment),
-      groups_(join_job(config, environment)),
+      ranks_(ranks),
+      groups_(ranks.groups()),
       learning_rate_(config.optimizer.lr, config.lr_scheduler, config.training.steps),
       gradient_accumulation_steps_(accumulation_steps(config.training, groups_.mesh)) {
   log_info("Starting job: {}", config.job.description);
   if (groups_.mesh.world() > 1) log_info("Building mesh: {}", groups_.mesh.to_string());
+  const RankEnvironment& environment = ranks.environment();
   if (environment.rank == 0) make_run_folder(config.job.dump_folder);
   groups_.world->barrier("run folder");
   at::globalContext().setDeterministicAlgorithms(config.training.deterministic, false);
@@ -82,11 +78,11 @@ Trainer::Trainer(const JobConfig& config, const RankEnvironment& environment)
   loader_ = make_training_loader(config, tokenizer, plan->vocab_size(), masks, data_rank);
 
   log_info("Building {} {}", config.model.name, config.model.flavor);
-  part_ = std::make_unique<ModelPart>(job_part_options(config, groups_.mesh), groups_);
+  model_ = std::make_unique<ParallelModel>(config, groups_, *plan);
   log_info("Model {} {} size: {} total parameters", config.model.name, config.model.flavor,
            with_thousands(static_cast<double>(parameter_count(*plan))));
-  nn::report_attention(part_->model(), attention_report_);
-  optimizer_ = std::make_unique<Optimizer>(config.optimizer, named_parameters_of(part_->model()));
+  model_->report_attention(attention_report_);
+  optimizer_ = std::make_unique<Optimizer>(config.optimizer, model_->parameters());
   checkpoint_ranks_ = std::make_unique<GroupRanks>(groups_);
   checkpointer_ = std::make_unique<Checkpointer>(config.checkpoint, config.job.dump_folder,
                                                  posix_file_system(), *checkpoint_ranks_);
@@ -97,8 +93,7 @@ Trainer::Trainer(const JobConfig& config, const RankEnvironment& environment)
   if (config.validation.enable)
     validator_ = std::make_unique<Validator>(
         config.validation,
-        make_validation_loader(config, tokenizer, plan->vocab_size(), masks, data_rank),
-        dtype_from_name(config.training.mixed_precision_param), groups_);
+        make_validation_loader(config, tokenizer, plan->vocab_size(), masks, data_rank), groups_);
   metrics_ = std::make_unique<MetricsProcessor>(
       config.metrics, MetricsRun{.dump_folder = config.job.dump_folder,
                                  .total_steps = config.training.steps,
@@ -137,7 +132,7 @@ void Trainer::train() {
       save_checkpoint(step_ == config_.training.steps);
     stopped = stops(stop);
     if (validator_ && validator_->should_validate(step_) && !stopped)
-      validator_->validate(*part_, step_, *metrics_);
+      validator_->validate(*model_, step_, *metrics_);
   }
   metrics_->close();
   if (checks_attention()) log_info("{}", attention_check_table(attention_report_->layers()));
@@ -155,6 +150,7 @@ void Trainer::train() {
 }
 
 Trainer::StepResult Trainer::train_step() {
+  ranks_.log().set_step(step_);
   optimizer_->zero_grad();
   TensorMemory::reset_peak();
   const std::vector<Batch> micro_batches = next_micro_batches();
@@ -165,11 +161,14 @@ Trainer::StepResult Trainer::train_step() {
 
   const int64_t own_labels = valid_labels;
   valid_labels = sum_over(*groups_.data, valid_labels, "valid labels");
-  part_->model().begin_step(config_.training.local_batch_size * gradient_accumulation_steps_ *
-                            groups_.mesh.data_ranks());
+  model_->begin_step(config_.training.local_batch_size * gradient_accumulation_steps_ *
+                     groups_.mesh.data_ranks());
+  // Over the whole global batch, so that every label weighs the same in whichever micro-batch.
+  const double divisor = static_cast<double>(std::max<int64_t>(valid_labels, 1));
   StepResult result;
   for (size_t i = 0; i < micro_batches.size(); ++i)
-    result.loss += forward_backward(micro_batches[i], valid_labels, i + 1 == micro_batches.size());
+    result.loss +=
+        model_->forward_backward(micro_batches[i], divisor, i + 1 == micro_batches.size());
   sum_losses(result, own_labels, valid_labels);
   if (step_ == first_step_)
     for (const std::string& line :
@@ -182,8 +181,7 @@ Trainer::StepResult Trainer::train_step() {
                [&] { return find_bad_output(micro_batches); });
   clip_gradients(parameters, config_.training.max_norm, result.grad_norm);
   result.lr = learning_rate_.at_step(lr_step_);
-  part_->model().before_optimizer_step(
-      [this](at::Tensor& counts) { counts = groups_.loss->all_reduce(counts, "expert usage"); });
+  model_->before_optimizer_step();
   optimizer_->step(result.lr);
   return result;
 }
@@ -201,34 +199,18 @@ std::vector<Batch> Trainer::next_micro_batches() {
   return micro_batches;
 }
 
-double Trainer::forward_backward(const Batch& batch, int64_t valid_labels, bool last) {
-  const BatchTensors tensors = batch_tensors(batch);
-  // Over the whole global batch, so that every label weighs the same in whichever micro-batch.
-  const double divisor = static_cast<double>(std::max<int64_t>(valid_labels, 1));
-  at::Tensor loss;
-  part_->begin_pass(batch.seq_len, last);
-  {
-    const nn::Autocast autocast(mixed_precision());
-    loss = part_->model().loss_sum_with_images(tensors.tokens, tensors.labels, tensors.positions,
-                                               batch.masks, tensors.images) /
-           divisor;
-  }
-  loss.backward();
-  part_->end_pass();
-  return loss.item<double>();
-}
-
 void Trainer::sum_losses(StepResult& result, int64_t own_labels, int64_t valid_labels) {
   const double of_own = result.loss * static_cast<double>(std::max<int64_t>(valid_labels, 1)) /
                         static_cast<double>(std::max<int64_t>(own_labels, 1));
   result.loss = sum_over(*groups_.loss, result.loss, "loss");
   result.max_loss = max_over(*groups_.loss, of_own, "largest loss");
+  // The last stage knows.
+  result.loss = sum_over(*groups_.pipeline, result.loss, "loss");
+  result.max_loss = max_over(*groups_.pipeline, result.max_loss, "largest loss");
 }
 
 double Trainer::gradient_norm_over_ranks() {
-  std::vector<int64_t> copies;
-  for (const ShardedParameter& parameter : part_->parameters()) copies.push_back(parameter.copies);
-  const double squares = squared_gradient_norm(optimizer_->parameters(), copies);
+  const double squares = squared_gradient_norm(optimizer_->parameters(), model_->copies());
   // Of float32, as the gradients are and as PyTorch clips.
   return static_cast<float>(std::sqrt(sum_over(*groups_.world, squares, "gradient norm")));
 }
@@ -238,25 +220,19 @@ bool Trainer::stops(const StopSignal& stop) {
 }
 
 std::string Trainer::find_bad_output(const std::vector<Batch>& micro_batches) {
-  const nn::Autocast autocast(mixed_precision());
   for (size_t i = 0; i < micro_batches.size(); ++i) {
-    const std::string found =
-        first_bad_output(part_->model(), batch_tensors(micro_batches[i]), micro_batches[i].masks);
+    const std::string found = model_->first_bad_output(micro_batches[i]);
     if (found.empty()) continue;
     return micro_batches.size() == 1 ? found : fmt::format("{} of micro-batch {}", found, i);
   }
   return "";
 }
 
-at::ScalarType Trainer::mixed_precision() const {
-  return dtype_from_name(config_.training.mixed_precision_param);
-}
-
 bool Trainer::checks_attention() const { return config_.attention.engine == "check"; }
 
 void Trainer::report(const StepResult& result) {
   if (metrics_->should_log(step_)) {
-    Scalars extra = part_->model().step_metrics();
+    Scalars extra = model_->step_metrics();
     if (checks_attention())
       for (auto& scalar : attention_check_metrics(attention_report_->worst()))
         extra.push_back(std::move(scalar));
@@ -288,10 +264,10 @@ void Trainer::report_memory() const {
 
 TrainingState Trainer::training_state() const {
   TrainingState state;
-  state.model = checkpoint_tensors_of(part_->model());
+  state.model = model_->checkpoint_tensors();
   state.optimizer = optimizer_->state();
   if (groups_.mesh.world() > 1) {
-    state.model_slices = part_->held_slices();
+    state.model_slices = model_->held_slices();
     state.optimizer_slices = optimizer_slices(state.optimizer, state.model_slices, groups_.mesh);
   }
   state.states = {{"lr_scheduler", {{"last_step", lr_step_}}},
@@ -307,7 +283,7 @@ void Trainer::load_checkpoint() {
         !config_.checkpoint.load_only,
         "checkpoint.create_seed_checkpoint saves and checkpoint.load_only forbids it; "
         "drop one of them");
-    part_->init_weights(seed);
+    model_->init_weights(seed);
     return;
   }
   const std::vector<std::string>& excluded = config_.checkpoint.exclude_from_loading;
@@ -315,7 +291,7 @@ void Trainer::load_checkpoint() {
   TrainingState state = training_state();
   const std::optional<LoadedCheckpoint> loaded = checkpointer_->load(state);
   // A checkpoint of the model alone is loaded whatever is excluded.
-  if (!loaded || (draws_weights && !loaded->model_only)) part_->init_weights(seed);
+  if (!loaded || (draws_weights && !loaded->model_only)) model_->init_weights(seed);
   if (!loaded || loaded->model_only) return;
   step_ = state.states.at("train_state").at("step").get<int64_t>();
   n_tokens_seen_ = state.states.at("train_state").at("n_tokens_seen").get<int64_t>();
@@ -332,6 +308,11 @@ void Trainer::save_checkpoint(bool last_step) {
     if (last_step) throw;
     log_error("{}; training goes on", error.what());
   }
+}
+
+void train_alone(const JobConfig& config) {
+  JobRanks ranks;
+  Trainer(config, ranks).train();
 }
 
 }  // namespace coeus

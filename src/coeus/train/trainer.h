@@ -9,15 +9,15 @@
 
 #include "coeus/checkpoint/checkpointer.h"
 #include "coeus/comm/parallel_groups.h"
-#include "coeus/comm/rank_environment.h"
 #include "coeus/data/loader.h"
-#include "coeus/models/model_part.h"
 #include "coeus/ops/attention_report.h"
 #include "coeus/optim/learning_rate.h"
 #include "coeus/optim/optimizer.h"
 #include "coeus/train/group_ranks.h"
 #include "coeus/train/job_config.h"
+#include "coeus/train/job_ranks.h"
 #include "coeus/train/metrics/metrics_processor.h"
+#include "coeus/train/parallel_model.h"
 #include "coeus/train/stop_signal.h"
 #include "coeus/train/validation.h"
 
@@ -26,10 +26,9 @@ namespace coeus {
 /// One rank's work in training a model as configured.
 class Trainer {
  public:
-  /// Meets the other ranks, builds everything and checks that it fits, before any step. Throws
+  /// `ranks` outlives this. Builds everything and checks that it fits, before any step. Throws
   /// ConfigError, DataError or OutOfMemoryError for what the user can mend.
-  explicit Trainer(const JobConfig& config,
-                   const RankEnvironment& environment = read_rank_environment());
+  Trainer(const JobConfig& config, JobRanks& ranks);
   ~Trainer();
 
   /// Trains from where the checkpoints say to the last step, or until a signal asks to stop.
@@ -46,13 +45,11 @@ class Trainer {
 
   void load_checkpoint();
   StepResult train_step();
-  double forward_backward(const Batch& batch, int64_t valid_labels, bool last);
   /// The mean over all of the job's labels of what this rank's passes added to it.
   void sum_losses(StepResult& result, int64_t own_labels, int64_t valid_labels);
   double gradient_norm_over_ranks();
   std::vector<Batch> next_micro_batches();
   std::string find_bad_output(const std::vector<Batch>& micro_batches);
-  at::ScalarType mixed_precision() const;
   bool checks_attention() const;
   /// Whether any rank was told to stop: all say the same.
   bool stops(const StopSignal& stop);
@@ -62,10 +59,10 @@ class Trainer {
   TrainingState training_state() const;
 
   const JobConfig config_;
-  const RankEnvironment environment_;
+  JobRanks& ranks_;
   const ParallelGroups groups_;
   const std::shared_ptr<AttentionReport> attention_report_ = std::make_shared<AttentionReport>();
-  std::unique_ptr<ModelPart> part_;
+  std::unique_ptr<ParallelModel> model_;
   std::unique_ptr<Loader> loader_;
   std::unique_ptr<Optimizer> optimizer_;
   LearningRate learning_rate_;
@@ -80,5 +77,8 @@ class Trainer {
   int64_t lr_step_ = 0;  ///< of the learning rate's schedule; behind step_ if it was started anew
   int64_t n_tokens_seen_ = 0;
 };
+
+/// Trains in a job of this process alone.
+void train_alone(const JobConfig& config);
 
 }  // namespace coeus

@@ -1,30 +1,20 @@
 #include "coeus/train/validation.h"
 
-#include <torch/types.h>
-
 #include "coeus/base/error.h"
-#include "coeus/nn/autocast.h"
-#include "coeus/ops/cross_entropy.h"
-#include "coeus/train/batch_tensors.h"
 #include "coeus/train/sum_over_ranks.h"
 
 namespace coeus {
 
 Validator::Validator(const ValidationConfig& config, std::unique_ptr<Loader> loader,
-                     at::ScalarType mixed_precision, const ParallelGroups& groups)
-    : config_(config),
-      loader_(std::move(loader)),
-      mixed_precision_(mixed_precision),
-      groups_(groups) {
+                     const ParallelGroups& groups)
+    : config_(config), loader_(std::move(loader)), groups_(groups) {
   COEUS_CHECK_DATA(loader_->next().has_value(),
                    "validation.dataset {} has not enough text for one row of {} tokens; lower "
                    "validation.seq_len or give more text",
                    config_.dataset, config_.seq_len);
 }
 
-void Validator::validate(ModelPart& part, int64_t step, MetricsProcessor& metrics) {
-  at::NoGradGuard no_grad;
-  const nn::Autocast autocast(mixed_precision_);
+void Validator::validate(ParallelModel& model, int64_t step, MetricsProcessor& metrics) {
   metrics.begin_validation();
   loader_->restart();
   double loss = 0;
@@ -34,15 +24,11 @@ void Validator::validate(ModelPart& part, int64_t step, MetricsProcessor& metric
     if (!batch) break;
     metrics.add_batch(batch->batch_size * batch->seq_len * groups_.mesh.data_ranks(),
                       loader_->last_wait_seconds());
-    part.begin_pass(batch->seq_len, /*last=*/true);
-    const BatchTensors tensors = batch_tensors(*batch);
-    const at::Tensor logits = part.model().forward_with_images(tensors.tokens, tensors.positions,
-                                                               batch->masks, tensors.images);
-    loss += cross_entropy_sum(logits, tensors.labels).item<double>();
+    loss += model.evaluate(*batch);
     valid_labels += batch->valid_labels;
-    part.release();
   }
   loss = sum_over(*groups_.loss, loss, "validation loss");
+  loss = sum_over(*groups_.pipeline, loss, "validation loss");
   valid_labels = sum_over(*groups_.data, valid_labels, "validation labels");
   COEUS_ASSERT(valid_labels > 0);
   metrics.log_validation(step, loss / static_cast<double>(valid_labels));

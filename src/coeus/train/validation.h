@@ -4,8 +4,8 @@
 
 #include "coeus/comm/parallel_groups.h"
 #include "coeus/data/loader.h"
-#include "coeus/models/model_part.h"
 #include "coeus/train/metrics/metrics_processor.h"
+#include "coeus/train/parallel_model.h"
 #include "coeus/train/training_config.h"
 
 namespace coeus {
@@ -16,7 +16,7 @@ class Validator {
   /// Reads the first batch, so that data which cannot be used is found before training. Throws
   /// DataError for it, and when there is not one row.
   Validator(const ValidationConfig& config, std::unique_ptr<Loader> loader,
-            at::ScalarType mixed_precision, const ParallelGroups& groups);
+            const ParallelGroups& groups);
 
   /// Whether `step` (from 1) is one to validate after: the first, and every freq-th.
   bool should_validate(int64_t step) const { return step == 1 || step % config_.freq == 0; }
@@ -24,12 +24,11 @@ class Validator {
   /// Goes through validation.steps batches (all of them for -1), from the first, without gradients,
   /// and logs the loss: cross-entropy over all valid labels of all ranks, divided by their
   /// number.
-  void validate(ModelPart& part, int64_t step, MetricsProcessor& metrics);
+  void validate(ParallelModel& model, int64_t step, MetricsProcessor& metrics);
 
  private:
   ValidationConfig config_;
   std::unique_ptr<Loader> loader_;
-  at::ScalarType mixed_precision_;
   ParallelGroups groups_;
 };
 

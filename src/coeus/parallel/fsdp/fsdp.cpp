@@ -73,7 +73,12 @@ void Fsdp::before_backward(size_t index) {
 }
 
 void Fsdp::after_backward(size_t index) {
-  if (!options_.in_pipeline) reduce(*units_[index]);
+  Unit& unit = *units_[index];
+  if (!options_.in_pipeline) {
+    reduce(unit);
+    return;
+  }
+  for (const auto& part : unit.parts) reshards(unit) ? part->reshard() : part->keep_gradients();
 }
 
 void Fsdp::begin_pass(bool last) {

@@ -1,0 +1,190 @@
+#include "coeus/train/parallel_model.h"
+
+#include <torch/types.h>
+
+#include "coeus/base/error.h"
+#include "coeus/nn/autocast.h"
+#include "coeus/nn/inner_attention.h"
+#include "coeus/parallel/expert/load_balance_over_ranks.h"
+#include "coeus/parallel/pipeline/pipeline_plan.h"
+#include "coeus/train/batch_tensors.h"
+#include "coeus/train/job_model.h"
+#include "coeus/train/non_finite.h"
+#include "coeus/train/precision.h"
+
+namespace coeus {
+
+namespace {
+
+PipelineBatch pipeline_batch(const Batch& batch) {
+  const BatchTensors tensors = batch_tensors(batch);
+  return {tensors.tokens, tensors.labels, tensors.positions, batch.masks};
+}
+
+bool splits_backward(const PipelineSchedule& schedule) {
+  for (const auto& actions : schedule.ranks)
+    for (const Action& action : actions)
+      if (action.kind == ActionKind::kWeightGradient) return true;
+  return false;
+}
+
+}  // namespace
+
+ParallelModel::ParallelModel(const JobConfig& config, const ParallelGroups& groups,
+                             const Model& whole)
+    : groups_(groups), mixed_precision_(dtype_from_name(config.training.mixed_precision_param)) {
+  if (groups.mesh.degrees().pp > 1)
+    build_pipeline(config, whole);
+  else
+    parts_.push_back(std::make_unique<ModelPart>(job_part_options(config, groups.mesh), groups));
+}
+
+ParallelModel::~ParallelModel() = default;
+
+void ParallelModel::build_pipeline(const JobConfig& config, const Model& whole) {
+  check_pipeline(whole, config.model.name + " " + config.model.flavor);
+  PipelinePlan plan =
+      plan_pipeline(config.parallelism, whole.pipeline_modules(), config.training.local_batch_size);
+  PartOptions options = job_part_options(config, groups_.mesh);
+  // Weights' gradients come after their stage's backward pass, when weights must still be whole.
+  if (splits_backward(plan.schedule)) options.fsdp.reshard_after_forward = false;
+  stages_ = plan.schedule.stages_of(groups_.mesh.pp());
+  std::vector<PipelineStage> stages;
+  for (const int64_t stage : stages_) {
+    options.modules = plan.stages[static_cast<size_t>(stage)];
+    parts_.push_back(std::make_unique<ModelPart>(options, groups_));
+    stages.push_back({stage, [this, stage](const at::Tensor& input, const at::Tensor& positions,
+                                           const AttentionMasks& masks) {
+                        return part_of(stage).model().forward_part(input, positions, masks);
+                      }});
+  }
+  PipelineOptions pipeline;
+  pipeline.hidden_size = whole.hidden_size();
+  pipeline.hidden_seq_len =
+      chunk_of(config.training.seq_len, groups_.tensor->size(), groups_.tensor->rank()).size;
+  pipeline.hidden_dtype = dtype_from_name(config.training.dtype);
+  pipeline.micro_batch_size = plan.micro_batch_size;
+  pipeline.autocast = mixed_precision_;
+  pipeline.hooks.before_layers = [this](int64_t stage, double) {
+    part_of(stage).begin_pass(seq_len_, /*last=*/false);
+  };
+  pipeline.hooks.gradients_complete = [this](int64_t stage) {
+    if (!last_batch_) return;
+    part_of(stage).begin_pass(seq_len_, /*last=*/true);
+    part_of(stage).end_pass();
+  };
+  pipeline_ = std::make_unique<PipelineRuntime>(std::move(plan.schedule), std::move(stages),
+                                                make_group_transport(groups_.pipeline), pipeline);
+}
+
+ModelPart& ParallelModel::part_of(int64_t stage) {
+  for (size_t i = 0; i < stages_.size(); ++i)
+    if (stages_[i] == stage) return *parts_[i];
+  COEUS_ASSERT(false);
+}
+
+void ParallelModel::init_weights(uint64_t seed) {
+  for (const auto& part : parts_) part->init_weights(seed);
+}
+
+void ParallelModel::report_attention(const std::shared_ptr<AttentionReport>& report) {
+  for (const auto& part : parts_) nn::report_attention(part->model(), report);
+}
+
+void ParallelModel::begin_step(int64_t rows) {
+  for (const auto& part : parts_) part->model().begin_step(rows);
+}
+
+double ParallelModel::forward_backward(const Batch& batch, double divisor, bool last) {
+  last_batch_ = last;
+  seq_len_ = batch.seq_len;
+  if (pipeline_)
+    return pipeline_->run(pipeline_batch(batch),
+                          [&](const at::Tensor& logits, const at::Tensor& labels) {
+                            return parts_.back()->model().cross_entropy(logits, labels) / divisor;
+                          });
+  ModelPart& part = *parts_.front();
+  const BatchTensors tensors = batch_tensors(batch);
+  part.begin_pass(batch.seq_len, last);
+  at::Tensor loss;
+  {
+    const nn::Autocast autocast(mixed_precision_);
+    loss = part.model().loss_sum_with_images(tensors.tokens, tensors.labels, tensors.positions,
+                                             batch.masks, tensors.images) /
+           divisor;
+  }
+  loss.backward();
+  part.end_pass();
+  return loss.item<double>();
+}
+
+void ParallelModel::before_optimizer_step() {
+  for (const auto& part : parts_) part->model().before_optimizer_step(sum_of_tokens(groups_));
+}
+
+double ParallelModel::evaluate(const Batch& batch) {
+  const at::NoGradGuard no_grad;
+  const nn::Autocast autocast(mixed_precision_);
+  seq_len_ = batch.seq_len;
+  double loss = 0;
+  if (pipeline_) {
+    pipeline_->evaluate(
+        pipeline_batch(batch), [&](const at::Tensor& logits, const MicroBatch& micro_batch) {
+          loss += parts_.back()->model().cross_entropy(logits, micro_batch.labels).item<double>();
+        });
+  } else {
+    Model& model = parts_.front()->model();
+    const BatchTensors tensors = batch_tensors(batch);
+    parts_.front()->begin_pass(batch.seq_len, /*last=*/true);
+    const at::Tensor logits =
+        model.forward_with_images(tensors.tokens, tensors.positions, batch.masks, tensors.images);
+    loss = model.cross_entropy(logits, tensors.labels).item<double>();
+  }
+  for (const auto& part : parts_) part->release();
+  return loss;
+}
+
+std::string ParallelModel::first_bad_output(const Batch& batch) {
+  if (pipeline_) return "";
+  const nn::Autocast autocast(mixed_precision_);
+  parts_.front()->begin_pass(batch.seq_len, /*last=*/true);
+  return coeus::first_bad_output(parts_.front()->model(), batch_tensors(batch), batch.masks);
+}
+
+std::vector<std::pair<std::string, at::Tensor>> ParallelModel::parameters() const {
+  std::vector<std::pair<std::string, at::Tensor>> all;
+  for (const auto& part : parts_)
+    for (const ShardedParameter& parameter : part->parameters())
+      all.emplace_back(parameter.name, parameter.tensor);
+  return all;
+}
+
+std::vector<int64_t> ParallelModel::copies() const {
+  std::vector<int64_t> copies;
+  for (const auto& part : parts_)
+    for (const ShardedParameter& parameter : part->parameters()) copies.push_back(parameter.copies);
+  return copies;
+}
+
+NamedTensors ParallelModel::checkpoint_tensors() const {
+  NamedTensors all;
+  for (const auto& part : parts_)
+    for (auto& named : checkpoint_tensors_of(part->model())) all.push_back(std::move(named));
+  return all;
+}
+
+HeldSlices ParallelModel::held_slices() const {
+  HeldSlices all;
+  if (groups_.mesh.world() == 1) return all;
+  for (const auto& part : parts_) all.merge(part->held_slices());
+  return all;
+}
+
+std::vector<std::pair<std::string, double>> ParallelModel::step_metrics() const {
+  nn::NamedMoELayers layers;
+  for (const auto& part : parts_)
+    for (auto& layer : nn::moe_layers_of(part->model())) layers.push_back(std::move(layer));
+  return expert_usage_metrics(layers, groups_);
+}
+
+}  // namespace coeus

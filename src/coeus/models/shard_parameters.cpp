@@ -14,11 +14,12 @@ namespace {
 class Inventory {
  public:
   explicit Inventory(const Model& model) {
-    for (const auto& item : model.named_modules("", /*include_self=*/false))
+    const auto modules = model.named_modules("", /*include_self=*/false);
+    for (const auto& item : modules)
       if (auto* const layer = dynamic_cast<nn::Layer*>(item.value().get()))
         layers_[item.key()] = layer;
     for (const auto& item : model.named_parameters()) {
-      const nn::Layer* const owner = layer(owner_of(item.key()));
+      const torch::nn::Module* const owner = modules[owner_of(item.key())].get();
       const bool is_expert = dynamic_cast<const nn::GroupedExpertsImpl*>(owner) != nullptr;
       const bool is_linear = dynamic_cast<const nn::LinearImpl*>(owner) != nullptr;
       // A bias is added to what autocast has rounded, so it is rounded alike.

@@ -73,7 +73,7 @@ bool RankOutput::is_error(const std::string& line) {
   return within_error_;
 }
 
-void RankOutput::take_line(Stream stream, std::string line) {
+void RankOutput::take_line(Stream stream, const std::string& line) {
   const std::string plain = without_colors(line);
   if (options_.file.is_open()) append_to(options_.file.number(), plain + "\n");
   bool passed = options_.shown;

@@ -41,7 +41,7 @@ class RankOutput {
   const std::string& last_error() const { return last_error_.empty() ? last_line_ : last_error_; }
 
  private:
-  void take_line(Stream stream, std::string line);
+  void take_line(Stream stream, const std::string& line);
   bool is_error(const std::string& line);
 
   RankOutputOptions options_;

@@ -63,8 +63,8 @@ class CollectiveLog {
   std::int64_t add_group(std::string name, std::vector<std::int64_t> ranks);
 
   /// A collective of `kind` ("all_gather") of `what` ("layers.3 parameters") begins. `bytes`: of
-  /// the tensor that it exchanges, as its ranks count them alike. The rank counts as blocked from
-  /// Scope::wait on.
+  /// the tensor that it exchanges, as its ranks count them alike, except for "all_to_all", where
+  /// each counts its own. The rank counts as blocked from Scope::wait on.
   [[nodiscard]] Scope begin(std::string_view kind, std::string_view what, std::int64_t group,
                             std::int64_t bytes);
   /// So does a send to, or a receive from, one rank of the group.

@@ -114,6 +114,13 @@ TEST(HangReport, NamesRanksThatExchangeDifferentThings) {
   EXPECT_THAT(sizes.explain().cause, AllOf(HasSubstr("(4 bytes)"), HasSubstr("(8 bytes)")));
 }
 
+TEST(HangReport, LetsRanksSendDifferentNumbersOfBytesToAll) {
+  Job job(2);
+  job.waits(0, "all_to_all", "tokens", Job::kData, 4);
+  job.waits(1, "all_to_all", "tokens", Job::kData, 8);
+  EXPECT_THAT(job.explain().cause, HasSubstr("what they send does not arrive"));
+}
+
 TEST(HangReport, NamesACircle) {
   Job job(2);
   job.waits(0, "all_gather", "layers.0", Job::kData);

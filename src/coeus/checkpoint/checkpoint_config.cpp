@@ -32,7 +32,8 @@ void describe(CheckpointConfig& config, ConfigSection& section) {
       .one_of({"float32", "bfloat16", "float16"});
   section
       .field("async_mode", config.async_mode,
-             "Whether training goes on while a checkpoint is written.")
+             "Whether training goes on while a checkpoint is written, from a copy in the host's "
+             "memory, which async_with_pinned_mem page-locks for tensors of a GPU.")
       .one_of_any_case({"disabled", "async", "async_with_pinned_mem"});
   section
       .field("keep_latest_k", config.keep_latest_k,

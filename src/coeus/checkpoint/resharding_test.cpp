@@ -135,6 +135,36 @@ TEST(Resharding, ASingleProcessWritesWholeTensorsUnderTheirNames) {
   EXPECT_TRUE(same_tensors(model, small_state(5).model));
 }
 
+TEST(Resharding, RanksStartFromWeightsOfAnyForm) {
+  CapturedLog log;
+  RandomLayouts random(9);
+  TemporaryFolder folder;
+  const TrainingState whole = small_state(4);
+  save_sharded(folder / "pieces", whole, layout_of(random, whole, 3), 4);
+  Checkpointer(saving_config(), folder / "whole").save(4, whole);
+  for (const char* path : {"pieces/checkpoint/step-4", "whole/checkpoint/step-4",
+                           "whole/checkpoint/step-4/model.safetensors"}) {
+    CheckpointConfig config = saving_config();
+    config.initial_load_path = folder / path;
+    const Layout layout = random.layout_of(whole.model, 3);
+    run_thread_ranks(3, [&](CheckpointRanks& ranks) {
+      const TrainingState want = rank_state(whole, layout[static_cast<size_t>(ranks.rank())], {});
+      NamedTensors model;
+      // In another plain floating-point type, and beside a bias that was not saved.
+      for (const auto& [name, tensor] : want.model)
+        model.emplace_back(name, at::zeros_like(tensor, at::kDouble));
+      model.emplace_back("layers.0.moe.expert_bias", at::ones({2}));
+      HeldSlices slices = want.model_slices;
+      slices["layers.0.moe.expert_bias"] = {TensorSlice::whole_of({6}).narrowed(0, 1, 2)};
+      Checkpointer checkpointer(config, folder / "new", posix_file_system(), ranks);
+      EXPECT_TRUE(checkpointer.load_model(model, slices)->model_only);
+      for (size_t i = 0; i < want.model.size(); ++i)
+        EXPECT_TRUE(at::equal(model[i].second, want.model[i].second.to(at::kDouble))) << path;
+      EXPECT_TRUE(at::equal(model.back().second, at::zeros({2})));
+    });
+  }
+}
+
 /// Two ranks that hold the upper and the lower rows of "w", both "b", and one each a name of its
 /// own.
 TrainingState half_state(int rank) {

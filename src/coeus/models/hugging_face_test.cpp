@@ -9,6 +9,7 @@
 
 #include "coeus/base/temporary_folder.h"
 #include "coeus/checkpoint/initial_weights.h"
+#include "coeus/checkpoint/sharded_run.h"
 #include "coeus/models/deepseek_v3/hugging_face.h"
 #include "coeus/models/deepseek_v3/model.h"
 #include "coeus/models/llama3/hugging_face.h"
@@ -143,6 +144,28 @@ TEST(HuggingFace, EveryFamilyComesBackToTheBit) {
     ASSERT_EQ(back.size(), tensors.size());
     for (size_t i = 0; i < back.size(); ++i)
       EXPECT_TRUE(at::equal(back[i].second, tensors[i].second)) << back[i].first;
+  }
+}
+
+TEST(HuggingFace, AnySliceIsReadAsItIsInTheWhole) {
+  RandomLayouts random(3);
+  for (const Family& family : families()) {
+    SCOPED_TRACE(family.name);
+    const TemporaryFolder folder;
+    const NamedTensors tensors = random_tensors(family);
+    HuggingFaceWeights weights(posix_file_system(), written(folder, family, tensors), family.format,
+                               shapes_of(tensors), {});
+    for (int i = 0; i < 5; ++i) {
+      for (const HeldSlices& held : random.layout_of(tensors, 3)) {
+        const NamedTensors expected = part_of(tensors, held);
+        NamedTensors part;
+        for (const auto& [name, tensor] : expected)
+          part.emplace_back(name, at::full_like(tensor, -1));
+        weights.fill(part, held);
+        for (size_t k = 0; k < part.size(); ++k)
+          EXPECT_TRUE(at::equal(part[k].second, expected[k].second)) << part[k].first;
+      }
+    }
   }
 }
 
@@ -359,6 +382,11 @@ TEST(HuggingFace, EightBitWeightsAreMultipliedByTheirBlocksScales) {
   const NamedTensors back = read_back(quantized, family);
   std::map<std::string, at::Tensor> native(back.begin(), back.end());
   EXPECT_TRUE(at::equal(native.at("layers.1.moe.experts.w2")[3], expected));
+  const TensorSlice slice =
+      TensorSlice::whole_of({8, 32, 16}).narrowed(0, 3, 1).narrowed(1, 5, 20).narrowed(2, 7, 9);
+  HuggingFaceWeights weights(posix_file_system(), quantized, family.format, shapes_of(back), {});
+  EXPECT_TRUE(at::equal(weights.read("layers.1.moe.experts.w2", slice)[0],
+                        expected.narrow(0, 5, 20).narrow(1, 7, 9)));
   EXPECT_THROW(HuggingFaceWeights(posix_file_system(), quantized, family.format, shapes_of(back),
                                   {.quantized = false}),
                CheckpointError);

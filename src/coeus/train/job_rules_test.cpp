@@ -58,7 +58,6 @@ const std::vector<Asked> kUnsupported = {
     {{"--parallelism.expert_parallel_degree=2"}, "parallelism.expert_parallel_degree"},
     {{"--parallelism.expert_tensor_parallel_degree=2"},
      "parallelism.expert_tensor_parallel_degree"},
-    {{"--checkpoint.enable", "--checkpoint.async_mode=async"}, "checkpoint.async_mode"},
     {{"--activation_checkpoint.mode=memory_budget"}, "activation_checkpoint.mode"},
     {{"--memory_estimation.enable"}, "memory_estimation.enable"},
     {{"--fault_tolerance.enable"}, "fault_tolerance.enable"},
@@ -97,8 +96,7 @@ TEST(Unsupported, EveryEntryNamesKeysThatExist) {
 }
 
 TEST(Unsupported, KeysOfAFeatureThatIsOffAreAcceptedAndTheirValuesChecked) {
-  EXPECT_EQ(refusal({"--checkpoint.async_mode=async", "--checkpoint.last_save_in_hf",
-                     "--activation_checkpoint.mode=full",
+  EXPECT_EQ(refusal({"--checkpoint.last_save_in_hf", "--activation_checkpoint.mode=full",
                      "--activation_checkpoint.selective_ac_option=op",
                      "--parallelism.pipeline_parallel_schedule=zbvzerobubble",
                      "--parallelism.enable_async_tensor_parallel",

@@ -82,6 +82,26 @@ TEST_F(TrainingRun, AResumedRunContinuesBitForBit) {
                          3);
 }
 
+TEST_F(TrainingRun, ACheckpointSavedWhileTrainingWentOnIsThatOfItsStep) {
+  expect_resume_is_exact({"--checkpoint.enable", "--checkpoint.interval=1",
+                          "--checkpoint.async_mode=async", "--checkpoint.keep_latest_k=0"},
+                         5);
+}
+
+TEST_F(TrainingRun, ResumingOnOtherDataIsRefusedAndNamesTheDifference) {
+  losses("a", {"--checkpoint.enable", "--checkpoint.interval=3"});
+  copy_checkpoint("a", "b", 3);
+  const auto text = temporary_.write("other.jsonl", "{\"text\": \"of other data\"}\n");
+  try {
+    losses("b", {"--checkpoint.enable", "--training.dataset=json",
+                 "--training.dataset_path=" + text.string(),
+                 "--model.hf_assets_path=" COEUS_SOURCE_DIR "/tests/tokenizer/llama3"});
+    FAIL() << "resumed";
+  } catch (const ConfigError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("dataset/kind was \"synthetic\", is \"json\""));
+  }
+}
+
 TEST_F(TrainingRun, ResumingShuffledTextUnderAccumulationAndAutocastContinuesBitForBit) {
   std::filesystem::create_directories(folder_ / "text");
   for (int file = 0; file < 2; ++file) {

@@ -6,6 +6,8 @@ namespace coeus {
 
 namespace {
 
+constexpr size_t kMaxLines = 8;
+
 class SingleRank : public CheckpointRanks {
  public:
   int rank() const override { return 0; }
@@ -29,9 +31,16 @@ std::string joined_errors(const std::vector<std::string>& errors) {
                                      [&](const auto& text) { return text == errors[0]; });
   if (all_alike) return errors[0];
   std::vector<std::string> lines;
+  size_t more = 0;
   for (size_t rank = 0; rank < errors.size(); ++rank) {
-    if (!errors[rank].empty()) lines.push_back(fmt::format("rank {}: {}", rank, errors[rank]));
+    if (errors[rank].empty()) continue;
+    if (lines.size() < kMaxLines) {
+      lines.push_back(fmt::format("rank {}: {}", rank, errors[rank]));
+    } else {
+      ++more;
+    }
   }
+  if (more > 0) lines.push_back(fmt::format("and {} more ranks", more));
   return fmt::format("{}", fmt::join(lines, "\n"));
 }
 

@@ -1,9 +1,8 @@
 #include "coeus/checkpoint/checkpoint_saver.h"
 
-#include <chrono>
-
 #include "coeus/base/log.h"
 #include "coeus/checkpoint/checkpoint_reader.h"
+#include "coeus/checkpoint/stopwatch.h"
 #include "coeus/checkpoint/stored_tensors.h"
 
 namespace coeus {
@@ -16,16 +15,6 @@ namespace {
 class RefusedByDisk : public Error {
  public:
   using Error::Error;
-};
-
-class Stopwatch {
- public:
-  double seconds() const {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-  }
-
- private:
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
 std::string size_text(uint64_t bytes) {

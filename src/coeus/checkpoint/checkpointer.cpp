@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <cctype>
-#include <chrono>
 
 #include "coeus/base/log.h"
 #include "coeus/checkpoint/initial_weights.h"
 #include "coeus/checkpoint/staged_copy.h"
+#include "coeus/checkpoint/stopwatch.h"
 
 namespace coeus {
 
@@ -23,16 +23,6 @@ LoadSelection for_step(int64_t step, LoadSelection selection) {
 constexpr const char* kNotAsync = "disabled";
 constexpr const char* kAsync = "async";
 constexpr const char* kAsyncPinned = "async_with_pinned_mem";
-
-class Stopwatch {
- public:
-  double seconds() const {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-  }
-
- private:
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
 
 std::string lower_case(std::string text) {
   std::transform(text.begin(), text.end(), text.begin(),

@@ -30,11 +30,6 @@ TensorSlice slab_of(const std::vector<int64_t>& shape, std::optional<int64_t> in
   return index && shape.size() == 3 ? whole.narrowed(0, *index, 1) : whole;
 }
 
-/// " in FILE" for a tensor that lies whole in one.
-std::string place_of(const StoredTensor& tensor) {
-  return tensor.pieces.size() == 1 ? " in " + tensor.pieces[0].file.string() : "";
-}
-
 bool is_eight_bits(StoredType type) {
   return type == StoredType::kF8E4M3 || type == StoredType::kF8E5M2;
 }

@@ -15,7 +15,11 @@ PendingSave::~PendingSave() {
 
 void PendingSave::start(std::function<void()> write) {
   COEUS_ASSERT(!done_.valid());
-  done_ = std::async(std::launch::async, std::move(write));
+  done_ = std::async(std::launch::async, [write = std::move(write)]() mutable {
+    // What it holds, a copy of the state, goes when it is done and not when somebody waits for it.
+    const auto own = std::move(write);
+    own();
+  });
 }
 
 void PendingSave::wait() {

@@ -4,10 +4,17 @@
 
 namespace coeus {
 
+namespace {
+
+constexpr size_t kMaxOpenFiles = 64;
+
+}  // namespace
+
 ReadableFile& OpenFiles::at(const std::filesystem::path& path) {
-  auto& file = files_[path];
-  if (!file) file = file_system_.open(path);
-  return *file;
+  const auto found = files_.find(path);
+  if (found != files_.end()) return *found->second;
+  if (files_.size() == kMaxOpenFiles) files_.clear();
+  return *files_.emplace(path, file_system_.open(path)).first->second;
 }
 
 void PieceReader::read(uint64_t offset, std::span<std::byte> into) {

@@ -14,11 +14,13 @@
 
 namespace coeus {
 
-/// Opens every file once.
+/// Opens a file once for all of its tensors, as long as not too many are open: a checkpoint may
+/// have more files than a process may open.
 class OpenFiles {
  public:
   /// `file_system` outlives this.
   explicit OpenFiles(FileSystem& file_system) : file_system_(file_system) {}
+  /// Good until the next call.
   ReadableFile& at(const std::filesystem::path& path);
 
  private:

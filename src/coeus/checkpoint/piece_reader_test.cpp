@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "coeus/base/intercepted_file_system.h"
 #include "coeus/base/memory_file_system.h"
 
 namespace coeus {
@@ -82,6 +83,25 @@ TEST_F(PieceReaderTest, VerifiesOneChunkThroughASmallBuffer) {
   files.content("/f")[8] = 'x';
   EXPECT_NO_THROW(verify_chunk(*file, name, piece, 0, buffer));
   EXPECT_THROW(verify_chunk(*file, name, piece, 1, buffer), CheckpointError);
+}
+
+TEST(OpenFilesTest, OpensAFileOnceButKeepsNotAllOpen) {
+  MemoryFileSystem memory;
+  int opened = 0;
+  InterceptedFileSystem files(memory, [&](const FileOperation& operation) {
+    opened += operation.name == "open";
+    return 0;
+  });
+  OpenFiles open(files);
+  for (int i = 0; i < 100; ++i) {
+    const auto path = fmt::format("/f{}", i);
+    memory.put(path, std::string(static_cast<size_t>(i), 'x'));
+    EXPECT_EQ(open.at(path).size(), static_cast<uint64_t>(i));
+  }
+  EXPECT_EQ(open.at("/f99").size(), 99u);
+  EXPECT_EQ(opened, 100);
+  EXPECT_EQ(open.at("/f0").size(), 0u);
+  EXPECT_EQ(opened, 101);
 }
 
 }  // namespace

@@ -21,6 +21,10 @@ std::string name_of_piece(const std::string& tensor, const TensorSlice& slice) {
   return fmt::format("{}[{}]", tensor, fmt::join(ranges, ", "));
 }
 
+std::string place_of(const StoredTensor& tensor) {
+  return tensor.pieces.size() == 1 ? " in " + tensor.pieces[0].file.string() : "";
+}
+
 uint64_t chunks_of(uint64_t bytes, uint64_t chunk_bytes) {
   return bytes / chunk_bytes + (bytes % chunk_bytes != 0);
 }

@@ -42,6 +42,9 @@ StoredTensor stored_whole(std::string name, StoredType type, std::vector<int64_t
 /// its place, "wq.weight[0:128, 64:128]".
 std::string name_of_piece(const std::string& tensor, const TensorSlice& slice);
 
+/// " in FILE" for a tensor that lies whole in one file, for messages.
+std::string place_of(const StoredTensor& tensor);
+
 /// How many checksums cover so many bytes.
 uint64_t chunks_of(uint64_t bytes, uint64_t chunk_bytes);
 

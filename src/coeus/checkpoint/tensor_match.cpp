@@ -19,11 +19,6 @@ bool types_fit(StoredType stored, StoredType own, const MatchRules& rules) {
   return stored == own || (rules.convert_floats && is_plain_float(stored) && is_plain_float(own));
 }
 
-/// " in FILE" for a tensor that lies whole in one.
-std::string place_of(const StoredTensor& tensor) {
-  return tensor.pieces.size() == 1 ? " in " + tensor.pieces[0].file.string() : "";
-}
-
 using StoredByName = std::unordered_map<std::string, const StoredTensor*>;
 
 StoredByName index_of(const std::vector<StoredTensor>& stored) {

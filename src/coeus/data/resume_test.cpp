@@ -1,6 +1,8 @@
 // A loader that is put back to any saved state goes on bit for bit as if nothing had happened.
 #include <gmock/gmock.h>
 
+#include <array>
+
 #include "coeus/base/error.h"
 #include "coeus/data/loader.h"
 #include "coeus/data/test_folder.h"
@@ -149,6 +151,44 @@ TEST_F(Resume, GoesOnWithAnotherNumberOfRanks) {
       tokens.insert(tokens.end(), part.begin(), part.end());
     }
     EXPECT_EQ(tokens, batch->tokens);
+  }
+}
+
+// The samples that the ranks' micro-batches took, in the order of their numbers.
+std::vector<int32_t> tokens_of(const std::vector<std::unique_ptr<Loader>>& ranks, int batches) {
+  std::vector<int32_t> tokens;
+  for (int i = 0; i < batches; ++i) {
+    for (const auto& rank : ranks) {
+      const auto part = rank->next()->tokens;
+      tokens.insert(tokens.end(), part.begin(), part.end());
+    }
+  }
+  return tokens;
+}
+
+TEST_F(Resume, GoesOnAtTheNextUnseenSampleWithAnotherGlobalBatchSize) {
+  for (bool shuffle : {false, true}) {
+    Case c{"", {.name = "json", .path = path("plain"), .shuffle = shuffle, .seed = 3}};
+    std::vector<std::unique_ptr<Loader>> one;
+    one.push_back(open(c));
+    tokens_of(one, 5);
+    const auto state = one[0]->state();
+    EXPECT_EQ(state["samples"], 10);
+    const auto expected = tokens_of(one, 15);
+    // Rows of a micro-batch, ranks, and micro-batches that take the same thirty samples.
+    for (const auto& [rows, world, batches] :
+         std::vector<std::array<int64_t, 3>>{{1, 1, 30}, {3, 1, 10}, {5, 2, 3}, {1, 3, 10}}) {
+      c.loader.local_batch_size = rows;
+      c.loader.dp_world = world;
+      std::vector<std::unique_ptr<Loader>> ranks;
+      for (int64_t rank = 0; rank < world; ++rank) {
+        c.loader.dp_rank = rank;
+        ranks.push_back(open(c));
+        ranks.back()->load_state(state);
+      }
+      EXPECT_EQ(tokens_of(ranks, static_cast<int>(batches)), expected) << rows << " x " << world;
+      for (const auto& rank : ranks) EXPECT_EQ(rank->state(), one[0]->state());
+    }
   }
 }
 

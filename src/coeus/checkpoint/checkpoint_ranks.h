@@ -19,7 +19,8 @@ class CheckpointRanks {
   virtual ~CheckpointRanks() = default;
   virtual int rank() const = 0;
   virtual int size() const = 0;
-  /// Every rank's text, by rank, on every rank. Throws, on every survivor, when a rank is gone.
+  /// Every rank's text, by rank, on every rank. Waits for the slowest, which may be writing or
+  /// reading its whole share of a checkpoint. Throws, on every survivor, when a rank is gone.
   virtual std::vector<std::string> gather(const std::string& text) = 0;
 };
 

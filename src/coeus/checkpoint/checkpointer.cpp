@@ -168,14 +168,13 @@ void Checkpointer::wait() { pending_.wait(); }
 
 std::vector<int64_t> Checkpointer::steps_of_first() const {
   std::vector<int64_t> steps;
-  try {
-    together<CheckpointError>(ranks_, [&] {
+  together<CheckpointError>(ranks_, [&] {
+    try {
       if (ranks_.rank() == 0) steps = folder_.steps();
-    });
-  } catch (const Error& error) {
-    if (error.exit_code() == ExitCode::kPeerLost) throw;
-    throw CheckpointError(fmt::format("[checkpoint.folder] {}", error.what()));
-  }
+    } catch (const FileError& error) {
+      throw CheckpointError(fmt::format("[checkpoint.folder] {}", error.what()));
+    }
+  });
   return nlohmann::json::parse(text_of_first(ranks_, nlohmann::json(steps).dump()));
 }
 

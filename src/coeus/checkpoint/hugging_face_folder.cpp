@@ -243,15 +243,10 @@ at::Tensor HuggingFaceWeights::read(const std::string& native, const TensorSlice
       continue;
     const TensorSlice wide = in_whole_heads(link, slice);
     const at::Tensor foreign = read_foreign(link.foreign, foreign_slice(link, wide));
-    if (wide == slice) {
-      const auto views = matching_views(link, values, foreign);
-      views.first.copy_(views.second);
-    } else {
-      const at::Tensor around = at::empty(wide.size, values.options());
-      const auto views = matching_views(link, around, foreign);
-      views.first.copy_(views.second);
-      values.copy_(narrowed_to(around, wide, slice));
-    }
+    const at::Tensor around = wide == slice ? values : at::empty(wide.size, values.options());
+    const auto views = matching_views(link, around, foreign);
+    views.first.copy_(views.second);
+    if (wide != slice) values.copy_(narrowed_to(around, wide, slice));
   }
   return values;
 }

@@ -10,6 +10,7 @@
 #include "coeus/models/deepseek_v3/model.h"
 #include "coeus/models/llama4/model.h"
 #include "coeus/models/qwen3/model.h"
+#include "coeus/models/shard_parameters.h"
 #include "coeus/nn/init.h"
 #include "coeus/nn/parameter.h"
 #include "coeus/parallel/activation_checkpoint.h"
@@ -85,15 +86,17 @@ Rows rows_of(int64_t ranks, int64_t rank) {
 }
 
 double loss_and_gradients(Model& model, const Rows& rows) {
-  const at::Tensor all =
-      (at::arange(rows.all * (kSequence + 1)) * 389 % 8191 % kVocabulary).view({rows.all, -1});
+  const at::Tensor all = (at::arange(rows.all * (kSequence + 1)) * 389)
+                             .remainder(8191)
+                             .remainder(kVocabulary)
+                             .view({rows.all, -1});
   const at::Tensor own = all.narrow(0, rows.begin, rows.count);
   const at::Tensor tokens = own.narrow(1, 0, kSequence).contiguous();
-  at::Tensor labels = own.narrow(1, 1, kSequence).contiguous();
+  at::Tensor labels = own.narrow(1, 1, kSequence).clone();
   labels.select(1, 5).fill_(kIgnoredLabel);
   const std::vector<SequenceLayout> layouts(
       rows.count, SequenceLayout::from_document_lengths(std::vector<int64_t>{10, 14}));
-  const at::Tensor positions = at::arange(kSequence, at::kInt).expand({rows.count, kSequence});
+  const at::Tensor positions = at::arange(kSequence, at::kInt).repeat({rows.count, 1});
   model.begin_step(rows.all);
   const at::Tensor loss =
       model.loss_sum(tokens, labels, positions, model.get_attention_masks(layouts)) /
@@ -108,6 +111,7 @@ struct Case {
   int64_t ep;
   int64_t ranks;
   const char* recomputation = "none";  ///< "full", or "op" for by operation
+  bool sharded = false;                ///< by FSDP
 };
 
 class ExpertParallelModel : public testing::TestWithParam<Case> {};
@@ -137,20 +141,27 @@ TEST_P(ExpertParallelModel, LossGradientsAndBiasesAreThoseOfOneRank) {
     apply_activation_checkpoint(
         model->blocks(),
         {.mode = by_operation ? "selective" : c.recomputation, .selective_ac_option = "op"});
-    parameters.materialize();
+    Fsdp fsdp(groups, parameters, {});
+    if (c.sharded)
+      shard_parameters(*model, fsdp);
+    else
+      parameters.materialize();
     const auto slices = parameters.slices();
     {
       const nn::SlicedInit own_slices(slices);
       model->init_weights(3);
     }
+    if (c.sharded) fsdp.begin_pass(/*last=*/true);
     const double loss = loss_and_gradients(*model, rows_of(c.ranks, groups.mesh.rank()));
+    if (c.sharded) fsdp.end_pass();
     EXPECT_NEAR(groups.loss->all_reduce(at::full({}, loss, at::kDouble), "loss").item<double>(),
                 whole_loss, 2e-6);
     for (const ShardedParameter& parameter : parameters.all()) {
       const bool of_expert = parameter.name.find(".experts.w") != std::string::npos;
       ASSERT_TRUE(parameter.tensor.grad().defined()) << parameter.name;
-      const at::Tensor gradient = (of_expert ? groups.expert_shard : groups.loss)
-                                      ->all_reduce(parameter.tensor.grad(), "gradient");
+      at::Tensor gradient = parameter.tensor.grad();
+      if (!c.sharded)
+        gradient = (of_expert ? groups.expert_shard : groups.loss)->all_reduce(gradient, "test");
       at::Tensor expected = whole_gradients.at(parameter.name);
       for (size_t d = 0; d < parameter.slice.size.size(); ++d)
         expected = expected.narrow(static_cast<int64_t>(d), parameter.slice.begin[d],
@@ -174,19 +185,22 @@ std::vector<Case> cases() {
           {"llama4", llama4_model, 3, 3},
           {"llama4", llama4_model, 4, 4, "full"},
           {"llama4", llama4_model, 2, 4},
+          {"llama4", llama4_model, 2, 4, "full", true},
           {"deepseek_v3", deepseek_model, 2, 2, "full"},
           {"deepseek_v3", deepseek_model, 3, 3, "op"},
           {"deepseek_v3", deepseek_model, 4, 4},
           {"qwen3", qwen3_model, 2, 2},
+          {"qwen3", qwen3_model, 4, 4, "none", true},
           {"qwen3", qwen3_model, 3, 3, "full"},
           {"qwen3", qwen3_model, 4, 4, "op"}};
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, ExpertParallelModel, testing::ValuesIn(cases()),
                          [](const auto& info) {
-                           return fmt::format("{}_ep{}_of_{}_recompute_{}", info.param.name,
+                           return fmt::format("{}_ep{}_of_{}_recompute_{}{}", info.param.name,
                                               info.param.ep, info.param.ranks,
-                                              info.param.recomputation);
+                                              info.param.recomputation,
+                                              info.param.sharded ? "_fsdp" : "");
                          });
 
 }  // namespace

@@ -98,12 +98,13 @@ at::Tensor rope_reference(const at::Tensor& x, const at::Tensor& table, const at
       .to(x.scalar_type());
 }
 
-at::Tensor rope(const at::Tensor& x, const at::Tensor& table, const at::Tensor& positions,
+at::Tensor rope(const at::Tensor& x, const at::Tensor& table, const at::Tensor& positions_in,
                 RopePairs pairs) {
-  check(x, table, positions);
-  if (!has_cpu_kernel(x)) return rope_reference(x, table, positions, pairs);
+  check(x, table, positions_in);
+  if (!has_cpu_kernel(x)) return rope_reference(x, table, positions_in, pairs);
+  const at::Tensor positions = positions_in.contiguous();
   check_range(table, positions);
-  return Rope::apply(x, table.contiguous(), positions.contiguous(), pairs);
+  return Rope::apply(x, table.contiguous(), positions, pairs);
 }
 
 }  // namespace coeus

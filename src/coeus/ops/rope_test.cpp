@@ -76,6 +76,16 @@ TEST(Rope, PositionOutsideTheTableIsRefused) {
   EXPECT_THROW(rope(x, table(4, 8), at::tensor({-1, 0}, at::kInt).unsqueeze(0)), Error);
 }
 
+TEST(Rope, PositionsMayBePartOfMore) {
+  const at::Tensor angles = table(32, 8);
+  const at::Tensor x = at::randn({2, 5, 1, 8});
+  // In memory, positions that lie outside of the table stand between the two rows.
+  const at::Tensor all =
+      at::cat({at::arange(5, at::kInt), at::full({27}, 99, at::kInt)}).repeat({2, 1});
+  const at::Tensor part = all.slice(1, 0, 5);
+  EXPECT_TRUE(at::equal(rope(x, angles, part), rope(x, angles, part.contiguous())));
+}
+
 TEST(Rope, WrongShapesAreRefused) {
   const at::Tensor positions = at::zeros({1, 2}, at::kInt);
   EXPECT_THROW(rope(at::randn({1, 2, 1, 7}), table(4, 8), positions), Error);

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <map>
 #include <mutex>
+#include <set>
 #include <thread>
 
 #include "coeus/base/error.h"
@@ -481,6 +482,28 @@ TEST(Pipeline, HooksTellWhenAStagesGradientsAreComplete) {
     }
     // Forward and backward, all rows each.
     EXPECT_NEAR(share, 2, 1e-12);
+  }
+}
+
+TEST(Pipeline, WeightGradientsWaitForTheirAction) {
+  const auto model = drawn(llama3_documents, {.mode = "selective", .selective_ac_option = "2"});
+  std::set<std::string> early;
+  const PipelineHooks hooks = {.before_layers = [&](int64_t, double) {
+    for (const auto& [name, parameter] : named_parameters_of(*model))
+      if (parameter.grad().defined()) early.insert(name);
+  }};
+  PipelineRuntime runtime(
+      schedule_from_csv("0F0,0I0,0F1,0I1,0W1,0W0", "csv"),
+      {{0, [&](const at::Tensor& x, const at::Tensor& positions,
+               const AttentionMasks& masks) { return model->forward_part(x, positions, masks); }}},
+      std::move(make_in_process_transports(1).front()), {.hidden_size = 16, .hooks = hooks});
+  runtime.run(batch_of(*model, 2), loss_of);
+  for (const auto& [name, parameter] : named_parameters_of(*model)) {
+    const bool is_product = name.find("attention.w") != std::string::npos ||
+                            name.find("feed_forward.w") != std::string::npos ||
+                            name == "output.weight";
+    EXPECT_EQ(early.contains(name), !is_product) << name;
+    EXPECT_TRUE(parameter.grad().defined()) << name;
   }
 }
 

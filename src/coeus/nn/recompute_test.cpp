@@ -5,6 +5,8 @@
 #include <torch/utils.h>
 
 #include "coeus/base/error.h"
+#include "coeus/ops/linear.h"
+#include "coeus/ops/weight_gradient_queue.h"
 
 namespace coeus::nn {
 namespace {
@@ -46,6 +48,32 @@ TEST(Recompute, WithoutGradientsItIsThePlainFunction) {
 
 TEST(Recompute, AnInputWithoutGradientIsRefused) {
   EXPECT_THROW(recompute([](const at::Tensor& h) { return h; }, at::ones({2})), Error);
+}
+
+TEST(Recompute, LeavesWeightGradientsToTheQueueOfItsForwardPass) {
+  torch::manual_seed(2);
+  const at::Tensor start = at::randn({4, 8}), weights = at::randn({8, 8});
+  const auto gradient = [&](const c10::intrusive_ptr<WeightGradientQueue>& queue,
+                            bool by_operation) {
+    const at::Tensor x = start.clone().requires_grad_(), w = weights.clone().requires_grad_();
+    const auto f = [&](const at::Tensor& h) { return at::tanh(coeus::linear(h, w)); };
+    at::Tensor out;
+    {
+      const WeightGradientQueue::Scope scope(queue);
+      out = by_operation ? recompute_by_operation(f, x, KeptResults()) : recompute(f, x);
+    }
+    if (queue != nullptr) queue->set_deferring(true);
+    out.square().sum().backward();
+    EXPECT_EQ(w.grad().defined(), queue == nullptr);
+    if (queue != nullptr) {
+      EXPECT_EQ(queue->size(), 1U);
+      queue->compute();
+    }
+    return w.grad();
+  };
+  for (const bool by_operation : {false, true})
+    EXPECT_TRUE(at::equal(gradient(c10::make_intrusive<WeightGradientQueue>(), by_operation),
+                          gradient({}, by_operation)));
 }
 
 }  // namespace

@@ -22,8 +22,8 @@ PipelinePlan plan_job_pipeline(const JobConfig& config) {
 std::string pipeline_summary(const PipelinePlan& plan) {
   std::string text = stages_text(plan) + "\n" + draw_schedule_text(plan.schedule) + "\n";
   for (int64_t rank = 0; rank < plan.schedule.rank_count(); ++rank)
-    text += fmt::format("rank {:<3} keeps activations of at most {} micro-batches\n", rank,
-                        most_in_flight(plan.schedule, rank));
+    text += fmt::format("rank {:<3} at most {} forward passes wait for their backward passes\n",
+                        rank, most_in_flight(plan.schedule, rank));
   return text +
          "Forward pass, input gradient and weight gradient are taken to last one unit of time "
          "each.\n";

@@ -26,8 +26,9 @@ TEST(PipelineSummary, ShowsStagesScheduleAndBubble) {
                               "stage 1   on rank 1   layers.3 … output\n"));
   EXPECT_THAT(text, HasSubstr("1F1B: 2 ranks, 2 stages, 4 micro-batches, bubble 20.0 %\n"
                               "rank 0   0F0 0F1 .   .   0B0----"));
-  EXPECT_THAT(text, HasSubstr("rank 0   keeps activations of at most 2 micro-batches\n"
-                              "rank 1   keeps activations of at most 1 micro-batches\n"));
+  EXPECT_THAT(text,
+              HasSubstr("rank 0   at most 2 forward passes wait for their backward passes\n"
+                        "rank 1   at most 1 forward passes wait for their backward passes\n"));
 }
 
 TEST(PipelineSummary, WhatHasNoPipelineSaysSo) {

@@ -47,7 +47,7 @@ TEST_P(EverySchedule, CanBeExecutedWhateverTheSizes) {
                  });
 }
 
-TEST_P(EverySchedule, HoldsNoMoreThanAllMicroBatchesAndOneByOneLess) {
+TEST_P(EverySchedule, KeepsNoMoreForwardPassesThanItsBound) {
   for_many_sizes(GetParam(),
                  [](const PipelineSchedule& schedule, int64_t ranks, int64_t per_rank, int64_t n) {
                    for (int64_t rank = 0; rank < ranks; ++rank) {
@@ -98,15 +98,27 @@ TEST(MakeSchedule, BubblesAreTheFormulas) {
   }
 }
 
-TEST(MakeSchedule, ZeroBubbleSchedulesWaitLess) {
+TEST(MakeSchedule, BreadthFirstWaitsAsLittleAsInterleaved) {
+  for (int64_t p = 1; p <= 8; ++p)
+    for (int64_t v = 1; v <= 4; ++v)
+      for (int64_t n = p; n <= 3 * p; ++n)
+        EXPECT_NEAR(bubble("LoopedBFS", p, v, n),
+                    static_cast<double>(p - 1) / static_cast<double>(n * v + p - 1), 1e-12)
+            << p << " ranks, " << v << " stages a rank, " << n << " micro-batches";
+}
+
+TEST(MakeSchedule, OfZeroBubbleSchedulesOnlyTheRampIsLeft) {
+  // The last rank begins p - 1 forward passes later than the first.
+  const auto ramp = [](int64_t p, int64_t v, int64_t n) {
+    return static_cast<double>(p - 1) / static_cast<double>(3 * v * n + p - 1);
+  };
   for (int64_t p = 2; p <= 8; ++p) {
-    for (const int64_t n : {2 * p, 3 * p, 4 * p}) {
-      EXPECT_LT(bubble("InterleavedZeroBubble", p, 2, n), bubble("Interleaved1F1B", p, 2, n))
-          << p << " ranks " << n;
-      // Only the ramp is left: the last rank begins p - 1 forward passes later.
-      const auto ramp = static_cast<double>(p - 1) / static_cast<double>(6 * n + p - 1);
-      EXPECT_NEAR(bubble("ZBVZeroBubble", p, 2, n), ramp, 1e-12) << p << " ranks " << n;
-    }
+    for (int64_t v = 2; v <= 4; ++v)
+      for (const int64_t n : {p, 2 * p, 3 * p, 4 * p})
+        EXPECT_NEAR(bubble("InterleavedZeroBubble", p, v, n), ramp(p, v, n), 1e-12)
+            << p << " ranks, " << v << " stages a rank, " << n << " micro-batches";
+    for (int64_t n = 2 * p; n <= 4 * p; ++n)
+      EXPECT_NEAR(bubble("ZBVZeroBubble", p, 2, n), ramp(p, 2, n), 1e-12) << p << " ranks " << n;
   }
 }
 

@@ -1,5 +1,5 @@
 // The same loss in every layout. CI trains a dozen; COEUS_LAYOUTS=all trains every model in every
-// layout, and COEUS_LAYOUTS_TABLE names a file for the table of docs/layouts.md.
+// layout, and COEUS_LAYOUTS_TABLE names a file for the rows of the table in docs/layouts.md.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -7,62 +7,16 @@
 #include <fstream>
 #include <map>
 
+#include "coeus/base/error.h"
 #include "coeus/base/temporary_folder.h"
-#include "coeus/train/metrics/compare.h"
-#include "coeus/train/metrics/loss_curve.h"
-#include "layouts.h"
-#include "run_command.h"
+#include "layout_run.h"
 
 namespace coeus {
 namespace {
 
-constexpr double kLossTolerance = 2e-5;
-constexpr double kGradNormTolerance = 2e-3;
-constexpr int kGlobalBatch = 8;
-
 std::string environment(const char* name) {
   const char* const value = std::getenv(name);
   return value == nullptr ? "" : value;
-}
-
-std::filesystem::path runs_folder() {
-  static const TemporaryFolder folder;
-  return folder.path();
-}
-
-std::string as_name(std::string text) {
-  for (char& c : text)
-    if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
-  return text;
-}
-
-LossCurve train(const LayoutModel& model, const std::string& command, const std::string& flags,
-                int data_ranks, const std::string& folder_name) {
-  const std::string folder = (runs_folder() / folder_name).string();
-  const Outcome outcome =
-      run_coeus(command + " train --model.name=" + model.name + " --model.flavor=" + model.flavor +
-                " --training.dataset=synthetic --training.seq_len=128 --training.steps=10"
-                " --lr_scheduler.warmup_steps=2 --training.mixed_precision_param=float32"
-                " --metrics.log_freq=1 --training.local_batch_size=" +
-                std::to_string(kGlobalBatch / data_ranks) + flags + " --job.dump_folder=" + folder);
-  EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
-  return outcome.exit_code == 0 ? read_loss_curve(folder + "/metrics.jsonl") : LossCurve();
-}
-
-/// One process's, trained once for each model.
-const LossCurve& reference(const LayoutModel& model) {
-  static std::map<std::string, LossCurve> curves;
-  const auto found = curves.find(model.label());
-  if (found != curves.end()) return found->second;
-  return curves[model.label()] = train(model, "", "", 1, as_name(model.label()));
-}
-
-void add_to_table(const Layout& layout, const LayoutModel& model, const Comparison& comparison) {
-  const std::string path = environment("COEUS_LAYOUTS_TABLE");
-  if (path.empty()) return;
-  std::ofstream(path, std::ios::app) << fmt::format(
-      "| {} | {} | {} | {:.1e} | {:.1e} |\n", layout.name, layout.ranks, model.label(),
-      comparison.loss.difference, comparison.grad_norm.value().difference);
 }
 
 struct Case {
@@ -83,21 +37,29 @@ std::vector<Case> cases() {
   return cases;
 }
 
-class SameLoss : public testing::TestWithParam<Case> {};
+class SameLoss : public testing::TestWithParam<Case> {
+ protected:
+  /// One process's, trained once for each model by the tests of one program.
+  LossCurve of_one_process(const LayoutModel& model) const {
+    static std::map<std::string, LossCurve> curves;
+    LossCurve& curve = curves[model.label()];
+    if (curve.empty()) curve = train_in_layout(model, {}, "", temporary_.path() / "one");
+    return curve;
+  }
+  const TemporaryFolder temporary_;
+};
 
 TEST_P(SameLoss, AsOneProcess) {
   const auto& [model, layout] = GetParam();
-  const LossCurve& one = reference(model);
+  const LossCurve one = of_one_process(model);
   ASSERT_EQ(one.size(), 10U);
-  const LossCurve many =
-      train(model, "launch -n " + std::to_string(layout.ranks) + " --", layout.flags,
-            layout.data_ranks, as_name(layout.name + "_" + model.label()));
-  ASSERT_EQ(many.size(), one.size());
-  const CompareLimits limits = {.loss_absolute = kLossTolerance,
-                                .grad_norm_relative = kGradNormTolerance};
-  const Comparison comparison = compare_curves(one, many, limits);
-  add_to_table(layout, model, comparison);
-  EXPECT_TRUE(comparison.within()) << comparison_table(comparison, limits);
+  const LossCurve many = train_in_layout(model, layout, "", temporary_.path() / "many");
+  const Comparison comparison = expect_same(one, many);
+  const std::string table = environment("COEUS_LAYOUTS_TABLE");
+  if (!table.empty() && !many.empty())
+    std::ofstream(table, std::ios::app) << fmt::format(
+        "| {} | {} | {} | {:.1e} | {:.1e} |\n", model.label(), layout.name, layout.ranks,
+        comparison.loss.difference, comparison.grad_norm.value().difference);
 }
 
 std::string name_of(const testing::TestParamInfo<Case>& info) {

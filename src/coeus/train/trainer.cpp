@@ -13,6 +13,7 @@
 #include "coeus/train/data_source.h"
 #include "coeus/train/job_model.h"
 #include "coeus/train/memory_estimate.h"
+#include "coeus/train/metrics/communication_table.h"
 #include "coeus/train/metrics/process_memory.h"
 #include "coeus/train/metrics/run_folder.h"
 #include "coeus/train/non_finite.h"
@@ -135,6 +136,8 @@ void Trainer::train() {
       validator_->validate(*model_, step_, *metrics_);
   }
   metrics_->close();
+  const std::string communication = communication_table(ranks_.log(), step_ - first_step_ + 1);
+  if (!communication.empty()) log_info("{}", communication);
   if (checks_attention()) log_info("{}", attention_check_table(attention_report_->layers()));
   if (stopped && step_ < config_.training.steps) {
     // Whole, so that the run can go on; if it cannot be saved, the run must not end as if it were.

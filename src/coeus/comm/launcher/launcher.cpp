@@ -290,6 +290,8 @@ void Launcher::end_late_ranks() {
     log_warning("rank {} has not ended after another failed: sending it {}", child.process.rank,
                 terminated_ ? "SIGKILL" : "SIGTERM");
     signal_rank(child.process, terminated_ ? SIGKILL : SIGTERM);
+    // One that is stopped would not learn of it.
+    signal_rank(child.process, SIGCONT);
   }
   terminated_ = true;
   next_measure_ = Clock::now() + options_.notice;

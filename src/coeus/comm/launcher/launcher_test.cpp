@@ -171,6 +171,15 @@ TEST_F(LaunchTest, EndsRanksThatOutliveAFailureAndIgnoreSigterm) {
             Not(HasSubstr("rank 2 has not ended after another failed: sending it SIGKILL"))));
 }
 
+TEST_F(LaunchTest, EndsARankThatIsStoppedWithoutKillingIt) {
+  EXPECT_EQ(run(2,
+                "if [ $RANK = 0 ]; then while [ ! -e $DIR/ready ]; do :; done; exit 3; fi; "
+                "trap 'touch $DIR/told; exit 0' TERM; touch $DIR/ready; kill -STOP $$; "
+                "while :; do sleep 0.01; done"),
+            3);
+  EXPECT_TRUE(std::filesystem::exists(folder_ / "told"));
+}
+
 TEST_F(LaunchTest, LeavesNothingBehindThatARankHasStarted) {
   EXPECT_EQ(run(2, "sleep 1000 & echo $! > $DIR/child$RANK"), 0);
   // They were sent SIGKILL and die when the system comes to it; without it, this would never end.

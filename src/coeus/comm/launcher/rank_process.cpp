@@ -35,7 +35,8 @@ std::vector<std::string> child_environment(const RankStart& start) {
     for (const std::string& gone : start.unset) kept = kept && name != gone;
     if (kept) variables.emplace_back(*entry);
   }
-  for (const auto& [name, value] : start.set) variables.push_back(fmt::format("{}={}", name, value));
+  for (const auto& [name, value] : start.set)
+    variables.push_back(fmt::format("{}={}", name, value));
   return variables;
 }
 

@@ -255,17 +255,8 @@ RankEnvironment slurm_environment(const Variables& variables) {
   return place;
 }
 
-}  // namespace
-
-Environment process_environment() {
-  return [](const std::string& name) -> std::optional<std::string> {
-    const char* value = std::getenv(name.c_str());
-    return value ? std::optional<std::string>(value) : std::nullopt;
-  };
-}
-
-RankEnvironment read_rank_environment(const Environment& environment) {
-  const Variables variables(environment);
+/// Of the first launcher whose variables there are.
+RankEnvironment launchers_environment(const Variables& variables) {
   if (variables.has("RANK") || variables.has("WORLD_SIZE")) return torchrun_environment(variables);
   // A job of MPI inside one of Slurm has Slurm's variables too, of the helper that started it.
   if (variables.has("OMPI_COMM_WORLD_RANK") || variables.has("OMPI_COMM_WORLD_SIZE"))
@@ -282,6 +273,22 @@ RankEnvironment read_rank_environment(const Environment& environment) {
                      "SLURM_NTASKS for a run of one process",
                      tasks, tasks);
   return {};
+}
+
+}  // namespace
+
+Environment process_environment() {
+  return [](const std::string& name) -> std::optional<std::string> {
+    const char* value = std::getenv(name.c_str());
+    return value ? std::optional<std::string>(value) : std::nullopt;
+  };
+}
+
+RankEnvironment read_rank_environment(const Environment& environment) {
+  RankEnvironment place = launchers_environment(Variables(environment));
+  // Wherever MASTER_ADDR leads to, rank 0 then listens on this machine's loopback address alone.
+  if (place.one_machine() && !place.launcher_has_store) place.master_addr = "127.0.0.1";
+  return place;
 }
 
 }  // namespace coeus

@@ -40,9 +40,10 @@ struct RankEnvironment {
 /// GROUP_RANK, MASTER_ADDR, MASTER_PORT), OpenMPI's mpirun (OMPI_COMM_WORLD_*), MPICH's
 /// (PMI_RANK, PMI_SIZE, MPI_LOCALRANKID, MPI_LOCALNRANKS) or Slurm's srun (SLURM_PROCID and so on)
 /// have set; the first of them that there is. Without any, the process is rank 0 of 1.
-/// MASTER_ADDR and MASTER_PORT count under each of them. Where they are not set, ranks on one
-/// machine use 127.0.0.1, srun's use the step's first node, and the port follows from the job's
-/// number. Throws ConfigError for variables that are incomplete or contradict each other.
+/// MASTER_ADDR and MASTER_PORT count under each of them, but that ranks on one machine meet at
+/// 127.0.0.1. Where they are not set, srun's ranks meet on the step's first node, and the port
+/// follows from the job's number. Throws ConfigError for variables that are incomplete or
+/// contradict each other.
 RankEnvironment read_rank_environment(const Environment& environment = process_environment());
 
 }  // namespace coeus

@@ -73,6 +73,13 @@ TEST(RankEnvironment, ReadsWhatTorchrunSets) {
   EXPECT_FALSE(place.launcher_has_store);
 }
 
+TEST(RankEnvironment, OfRanksOnOneMachineIsItsLoopbackAddress) {
+  const Variables one = with(kTorchrun, {{"WORLD_SIZE", "8"}, {"LOCAL_WORLD_SIZE", "8"}});
+  EXPECT_EQ(read(one).master_addr, "127.0.0.1");
+  EXPECT_EQ(read(with(one, {{"TORCHELASTIC_USE_AGENT_STORE", "True"}})).master_addr, "node0.lan")
+      << "where torchrun has opened it";
+}
+
 TEST(RankEnvironment, LeavesTheStoreToTorchrunsAgent) {
   const RankEnvironment place = read(with(kTorchrun, {{"TORCHELASTIC_USE_AGENT_STORE", "True"},
                                                       {"TORCHELASTIC_RESTART_COUNT", "3"},

@@ -1,5 +1,6 @@
 #include "coeus/comm/process_group.h"
 
+#include <ATen/record_function.h>
 #include <torch/types.h>
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 
@@ -8,6 +9,8 @@
 #include <numeric>
 
 #include "coeus/base/error.h"
+#include "coeus/base/trace_log.h"
+#include "coeus/comm/exchange_trace.h"
 #include "coeus/comm/peer_lost_error.h"
 
 namespace coeus {
@@ -24,6 +27,8 @@ template <class Start>
 c10::intrusive_ptr<c10d::Work> enqueued(Start start) {
   static std::mutex mutex;
   const std::lock_guard lock(mutex);
+  // c10d puts an exchange among the ranges of this thread, which it overlaps: see ExchangeTrace.
+  const at::DisableRecordFunctionGuard no_ranges;
   return start();
 }
 
@@ -56,6 +61,8 @@ at::Tensor Pending::wait() {
   COEUS_ASSERT(is_started());
   if (work_) {
     scope_.wait();
+    at::RecordFunction range(at::RecordScope::USER_SCOPE);
+    if (range.isActive() && trace_) range.before("wait for " + trace_->name());
     try {
       work_->wait();
     } catch (const std::exception& error) {
@@ -63,6 +70,7 @@ at::Tensor Pending::wait() {
     }
     work_.reset();
     scope_.end();
+    if (trace_) trace_->arrived();
   }
   at::Tensor result = finish_();
   finish_ = nullptr;
@@ -96,6 +104,9 @@ Pending ProcessGroup::start(const char* kind, const char* what, int64_t bytes, S
   try {
     Pending pending(enqueued(start), std::move(kept), std::move(finish));
     pending.scope_ = std::move(scope);
+    if (TraceLog::is_on())
+      pending.trace_ = ExchangeTrace::of(*pending.work_, kind, what, name_,
+                                         pending.kept_.empty() ? 0 : pending.kept_[0].nbytes());
     return pending;
   } catch (const std::exception& error) {
     throw PeerLostError(

@@ -19,6 +19,8 @@ class Work;
 
 namespace coeus {
 
+class ExchangeTrace;
+
 /// What becomes of a collective that was started: `wait` gives its result once it is there.
 class Pending {
  public:
@@ -42,6 +44,7 @@ class Pending {
   std::vector<at::Tensor> kept_;
   std::function<at::Tensor()> finish_;
   CollectiveLog::Scope scope_;
+  std::shared_ptr<ExchangeTrace> trace_;  ///< null unless a trace is recorded
   friend class ProcessGroup;
 };
 

@@ -123,7 +123,7 @@ TEST_P(ExpertParallelModel, LossGradientsAndBiasesAreThoseOfOneRank) {
   const double whole_loss =
       loss_and_gradients(*whole, {0, rows_of(c.ranks, 0).all, rows_of(c.ranks, 0).all});
   whole->before_optimizer_step();
-  const auto whole_metrics = whole->step_metrics();
+  const auto whole_metrics = nn::expert_usage_metrics(nn::expert_usage(nn::moe_layers_of(*whole)));
   std::map<std::string, at::Tensor> whole_gradients, whole_buffers;
   for (const auto& [name, parameter] : named_parameters_of(*whole))
     whole_gradients[name] = parameter.grad();

@@ -64,10 +64,6 @@ void Model::before_optimizer_step(const nn::SumOverRanks& sum_over_ranks) {
   nn::update_expert_bias(nn::moe_layers_of(*this), sum_over_ranks);
 }
 
-std::vector<std::pair<std::string, double>> Model::step_metrics() const {
-  return nn::expert_usage_metrics(nn::expert_usage(nn::moe_layers_of(*this)));
-}
-
 std::vector<std::pair<std::string, at::Tensor>> named_parameters_of(const Model& model) {
   std::vector<std::pair<std::string, at::Tensor>> named;
   for (const auto& item : model.named_parameters()) named.emplace_back(item.key(), item.value());

@@ -111,8 +111,9 @@ class Model : public torch::nn::Module {
   virtual void begin_step(int64_t rows);
   /// After the step's last backward pass and before parameters are updated: moves expert biases.
   virtual void before_optimizer_step(const nn::SumOverRanks& sum_over_ranks = {});
-  /// Names and values that a logged step has beside its loss. Reads from the device.
-  virtual std::vector<std::pair<std::string, double>> step_metrics() const;
+  /// Names and values that a logged step has beside its loss and the use of experts (see
+  /// nn::expert_usage_metrics). Reads from the device.
+  virtual std::vector<std::pair<std::string, double>> step_metrics() const { return {}; }
 
   /// The layers from input to output.
   virtual std::vector<nn::Block*> blocks() = 0;

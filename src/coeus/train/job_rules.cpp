@@ -119,6 +119,16 @@ void check_checkpoint(const CheckpointConfig& checkpoint, const ConfigReport& re
                                    place_of(report, "checkpoint.create_seed_checkpoint")));
 }
 
+void check_profiling(const ProfilingConfig& profiling, const ConfigReport& report,
+                     ConfigMistakes& mistakes) {
+  if (profiling.enable_profiling &&
+      profiling.profiler_warmup + profiling.profiler_active > profiling.profile_freq)
+    mistakes.push_back(fmt::format(
+        "{} = {}: must be at least profiling.profiler_warmup + profiling.profiler_active = {} + {}",
+        place_of(report, "profiling.profile_freq"), profiling.profile_freq,
+        profiling.profiler_warmup, profiling.profiler_active));
+}
+
 void check_schedule(const LrSchedulerConfig& schedule, std::int64_t steps, ConfigReport& report) {
   if (schedule.warmup_steps > steps)
     report.warnings.push_back(fmt::format(
@@ -202,6 +212,7 @@ void check_together(const JobConfig& config, ConfigReport& report, ConfigMistake
   check_data(config.training, report, mistakes);
   check_images(config, report, mistakes);
   check_checkpoint(config.checkpoint, report, mistakes);
+  check_profiling(config.profiling, report, mistakes);
   check_schedule(config.lr_scheduler, config.training.steps, report);
   tell_what_is_not_needed(config, report);
 }

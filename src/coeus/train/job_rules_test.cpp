@@ -38,7 +38,6 @@ struct Asked {
 
 const std::vector<Asked> kUnsupported = {
     {{"--job.device=cuda"}, "job.device"},
-    {{"--profiling.enable_profiling"}, "profiling.enable_profiling"},
     {{"--profiling.enable_memory_snapshot"}, "profiling.enable_memory_snapshot"},
     {{"--metrics.enable_wandb"}, "metrics.enable_wandb"},
     {{"--model.converters=float8"}, "model.converters"},
@@ -119,6 +118,14 @@ TEST(JobRules, TheGlobalBatchIsAMultipleOfTheLocal) {
   EXPECT_THAT(refusal({"--training.local_batch_size=8", "--training.global_batch_size=12"}),
               HasSubstr("--training.global_batch_size: training.global_batch_size = 12: must be a "
                         "multiple of training.local_batch_size x data-parallel ranks = 8 x 1 = 8"));
+}
+
+TEST(JobRules, ATraceFitsBetweenTraces) {
+  EXPECT_EQ(refusal({"--profiling.enable_profiling", "--profiling.profile_freq=4"}), "");
+  EXPECT_EQ(refusal({"--profiling.profile_freq=2"}), "");
+  EXPECT_THAT(refusal({"--profiling.enable_profiling", "--profiling.profile_freq=3"}),
+              HasSubstr("profiling.profile_freq = 3: must be at least profiling.profiler_warmup + "
+                        "profiling.profiler_active = 3 + 1"));
 }
 
 TEST(JobRules, RangesOfTheLoopsNumbers) {

@@ -11,6 +11,7 @@
 #include "coeus/train/job_model.h"
 #include "coeus/train/non_finite.h"
 #include "coeus/train/precision.h"
+#include "coeus/train/profiler.h"
 
 namespace coeus {
 
@@ -89,6 +90,10 @@ void ParallelModel::init_weights(uint64_t seed) {
 
 void ParallelModel::report_attention(const std::shared_ptr<AttentionReport>& report) {
   for (const auto& part : parts_) nn::report_attention(part->model(), report);
+}
+
+void ParallelModel::watch(Profiler& profiler) {
+  for (const auto& part : parts_) profiler.watch(part->model());
 }
 
 void ParallelModel::begin_step(int64_t rows) {
@@ -184,7 +189,10 @@ std::vector<std::pair<std::string, double>> ParallelModel::step_metrics() const 
   nn::NamedMoELayers layers;
   for (const auto& part : parts_)
     for (auto& layer : nn::moe_layers_of(part->model())) layers.push_back(std::move(layer));
-  return expert_usage_metrics(layers, groups_);
+  auto metrics = expert_usage_metrics(layers, groups_);
+  for (const auto& part : parts_)
+    for (auto& metric : part->model().step_metrics()) metrics.push_back(std::move(metric));
+  return metrics;
 }
 
 }  // namespace coeus

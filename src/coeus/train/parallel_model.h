@@ -15,6 +15,8 @@
 
 namespace coeus {
 
+class Profiler;
+
 /// This rank's parts of the model: all of it, or the stages of a pipeline that are its own.
 class ParallelModel {
  public:
@@ -25,6 +27,7 @@ class ParallelModel {
 
   void init_weights(uint64_t seed);
   void report_attention(const std::shared_ptr<AttentionReport>& report);
+  void watch(Profiler& profiler);
 
   /// Before a step's first pass; `rows`: of the step, on all ranks.
   void begin_step(int64_t rows);

@@ -103,6 +103,9 @@ Trainer::Trainer(const JobConfig& config, JobRanks& ranks)
                                  .rank = static_cast<int>(environment.rank),
                                  .n_ranks = static_cast<int>(environment.world_size),
                                  .is_logging_rank = environment.rank == 0});
+  profiler_ =
+      std::make_unique<Profiler>(config.profiling, config.job.dump_folder, step_, environment.rank);
+  model_->watch(*profiler_);
   log_info(
       "Trainer is initialized with local batch size {}, global batch size {}, gradient "
       "accumulation steps {}, sequence length {}, total steps {} (warmup {})",
@@ -134,7 +137,9 @@ void Trainer::train() {
     stopped = stops(stop);
     if (validator_ && validator_->should_validate(step_) && !stopped)
       validator_->validate(*model_, step_, *metrics_);
+    profiler_->step();
   }
+  profiler_->finish();
   metrics_->close();
   const std::string communication = communication_table(ranks_.log(), step_ - first_step_ + 1);
   if (!communication.empty()) log_info("{}", communication);

@@ -18,6 +18,7 @@
 #include "coeus/train/job_ranks.h"
 #include "coeus/train/metrics/metrics_processor.h"
 #include "coeus/train/parallel_model.h"
+#include "coeus/train/profiler.h"
 #include "coeus/train/stop_signal.h"
 #include "coeus/train/validation.h"
 
@@ -70,6 +71,7 @@ class Trainer {
   std::unique_ptr<Checkpointer> checkpointer_;
   std::unique_ptr<Validator> validator_;
   std::unique_ptr<MetricsProcessor> metrics_;
+  std::unique_ptr<Profiler> profiler_;
   int64_t gradient_accumulation_steps_ = 1;
   int64_t first_step_ = 1;
   int64_t last_saved_step_ = -1;

@@ -9,13 +9,6 @@ const std::vector<UnsupportedFeature>& unsupported_features() {
   static const std::vector<UnsupportedFeature> features = {
       {"job.device", [](Job c) { return c.job.device == "cuda"; }, "when \"cuda\"",
        "training on a GPU", "use \"auto\" or \"cpu\""},
-      {"profiling.enable_profiling",
-       [](Job c) { return c.profiling.enable_profiling; },
-       "when true",
-       "profiler traces",
-       "leave it false",
-       {"profiling.save_traces_folder", "profiling.profile_freq", "profiling.profiler_active",
-        "profiling.profiler_warmup"}},
       {"profiling.enable_memory_snapshot",
        [](Job c) { return c.profiling.enable_memory_snapshot; },
        "when true",

@@ -16,7 +16,7 @@ namespace coeus {
 /// Model::before_optimizer_step.
 nn::SumOverRanks sum_of_tokens(const ParallelGroups& groups);
 
-/// Model::step_metrics' numbers for the experts of the whole model and the tokens of all ranks:
+/// nn::expert_usage_metrics of the experts of the whole model and the tokens of all ranks:
 /// each stage's sums, gathered over the stages. `layers`: those of all of this rank's parts of the
 /// model. All ranks of the job call it, and all get the same.
 std::vector<std::pair<std::string, double>> expert_usage_metrics(const nn::NamedMoELayers& layers,

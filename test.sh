@@ -2,6 +2,7 @@
 # Installs what is missing, builds everything and runs every test.
 #
 #   ./test.sh [ctest arguments]     for example ./test.sh -R Packing
+#   ./test.sh layouts               trains every model in every layout, and writes docs/layouts.md
 #
 # Environment: COEUS_PARITY names a folder of reference losses; the text cases run when it is set.
 source "$(dirname "${BASH_SOURCE[0]}")/tools/steps.sh"
@@ -12,6 +13,10 @@ esac
 
 "$COEUS_ROOT/tools/setup.sh" || exit $?
 "$COEUS_ROOT/tools/build.sh" all || exit $?
+
+if [[ ${1:-} == layouts ]]; then
+  exec "$COEUS_ROOT/tools/layouts.sh"
+fi
 
 step "Running the tests"
 # A test uses several threads, so only half as many run at once as there are cores.

@@ -49,18 +49,26 @@ std::shared_ptr<Model> llama3_documents() { return llama3_of(llama3::block_causa
 
 nn::MoEOptions small_experts() { return {.num_experts = 4, .num_shared_experts = 1, .top_k = 2}; }
 
-std::shared_ptr<Model> llama4_irope() {
+std::shared_ptr<Model> llama4_of(const nn::MoEOptions& moe) {
   const llama4::Sizes sizes = {.dim = 16,
                                .n_layers = kLayers,
                                .n_heads = 2,
                                .n_kv_heads = 1,
                                .vocab_size = kVocabulary,
                                .multiple_of = 8,
-                               .moe = small_experts(),
+                               .moe = moe,
                                .every_n_layers_nope = 3,
                                .max_seq_len = kSeqLen,
                                .masks = llama4::irope_masks(8)};
   return std::make_shared<llama4::Transformer>(sizes, AttentionEngine::kAuto, at::TensorOptions());
+}
+
+std::shared_ptr<Model> llama4_irope() { return llama4_of(small_experts()); }
+std::shared_ptr<Model> llama4_with_losses() {
+  nn::MoEOptions moe = small_experts();
+  moe.z_loss_coeff = 0.1;
+  moe.sequence_balance_loss_coeff = 0.1;
+  return llama4_of(moe);
 }
 
 std::shared_ptr<Model> deepseek() {
@@ -462,9 +470,9 @@ TEST(Pipeline, HooksTellWhenAStagesGradientsAreComplete) {
            }});
     }
     std::map<int64_t, int> completing, complete;
-    double share = 0;
+    int runs = 0;
     const PipelineHooks hooks = {
-        .before_layers = [&](int64_t stage, double its) { share += stage == 0 ? its : 0; },
+        .before_layers = [&](int64_t stage) { runs += stage == 0 ? 1 : 0; },
         .before_backward = [&](int64_t stage, bool completes) { completing[stage] += completes; },
         .gradients_complete =
             [&](int64_t stage) {
@@ -480,15 +488,15 @@ TEST(Pipeline, HooksTellWhenAStagesGradientsAreComplete) {
       EXPECT_EQ(complete[stage], 1) << name;
       EXPECT_EQ(completing[stage], schedule.name == "1F1B" ? 1 : 0);
     }
-    // Forward and backward, all rows each.
-    EXPECT_NEAR(share, 2, 1e-12);
+    // Forward and backward of three micro-batches.
+    EXPECT_EQ(runs, 6);
   }
 }
 
 TEST(Pipeline, WeightGradientsWaitForTheirAction) {
   const auto model = drawn(llama3_documents, {.mode = "selective", .selective_ac_option = "2"});
   std::set<std::string> early;
-  const PipelineHooks hooks = {.before_layers = [&](int64_t, double) {
+  const PipelineHooks hooks = {.before_layers = [&](int64_t) {
     for (const auto& [name, parameter] : named_parameters_of(*model))
       if (parameter.grad().defined()) early.insert(name);
   }};
@@ -505,6 +513,31 @@ TEST(Pipeline, WeightGradientsWaitForTheirAction) {
     EXPECT_EQ(early.contains(name), !is_product) << name;
     EXPECT_TRUE(parameter.grad().defined()) << name;
   }
+}
+
+TEST(Pipeline, AuxiliaryLossesAreThoseOfTheWholeBatch) {
+  // 5 rows are 2, 2 and 1: each micro-batch counts by its rows.
+  const auto gradients = [](const std::vector<int64_t>& micro_batch_sizes) {
+    const auto model = drawn(llama4_with_losses);
+    const PipelineBatch batch = batch_of(*model, 5);
+    model->begin_step(5);
+    PipelineRuntime runtime(
+        make_schedule("1F1B", 1, 1, static_cast<int64_t>(micro_batch_sizes.size())),
+        {{0,
+          [&](const at::Tensor& x, const at::Tensor& positions, const AttentionMasks& masks) {
+            return model->forward_part(x, positions, masks);
+          }}},
+        std::move(make_in_process_transports(1).front()),
+        {.hidden_size = 16, .micro_batch_size = micro_batch_sizes.front()});
+    runtime.run(batch,
+                [](const at::Tensor& logits, const at::Tensor&) { return 0 * logits.sum(); });
+    Result result;
+    result.add(*model);
+    return result;
+  };
+  const Result parts = gradients({2, 2, 1}), whole = gradients({5});
+  EXPECT_GT(whole.gradients.at("layers.1.moe.router.gate.weight").abs().max().item<double>(), 1e-5);
+  expect_close(parts, whole);
 }
 
 TEST(Pipeline, WhatDoesNotFitIsRefused) {

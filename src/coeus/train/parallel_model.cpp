@@ -61,12 +61,13 @@ void ParallelModel::build_pipeline(const JobConfig& config, const Model& whole) 
   }
   PipelineOptions pipeline;
   pipeline.hidden_size = whole.hidden_size();
-  pipeline.hidden_seq_len =
-      chunk_of(config.training.seq_len, groups_.tensor->size(), groups_.tensor->rank()).size;
+  pipeline.hidden_seq_len = [this](int64_t seq_len) {
+    return chunk_of(seq_len, groups_.tensor->size(), groups_.tensor->rank()).size;
+  };
   pipeline.hidden_dtype = dtype_from_name(config.training.dtype);
   pipeline.micro_batch_size = plan.micro_batch_size;
   pipeline.autocast = mixed_precision_;
-  pipeline.hooks.before_layers = [this](int64_t stage, double) {
+  pipeline.hooks.before_layers = [this](int64_t stage) {
     part_of(stage).begin_pass(seq_len_, /*last=*/false);
   };
   pipeline.hooks.gradients_complete = [this](int64_t stage) {

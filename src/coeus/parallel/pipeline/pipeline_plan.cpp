@@ -103,27 +103,10 @@ PipelineSchedule named_schedule(const ParallelismConfig& config,
   return make_schedule(traits.name, ranks, *stages / ranks, micro_batches);
 }
 
-/// What is to be written instead of the old key.
-std::string parts_at(const std::vector<std::string>& split_points,
-                     const std::vector<std::string>& modules) {
-  std::string text = "[[";
-  for (size_t i = 0; i < modules.size(); ++i) {
-    const bool begins =
-        std::find(split_points.begin(), split_points.end(), modules[i]) != split_points.end();
-    if (i > 0) text += begins ? "], [" : ", ";
-    text += fmt::format("\"{}\"", modules[i]);
-  }
-  return text + "]]";
-}
-
 }  // namespace
 
 PipelinePlan plan_pipeline(const ParallelismConfig& config, const std::vector<std::string>& modules,
                            int64_t batch_size) {
-  COEUS_CHECK_CONFIG(config.pipeline_parallel_split_points.empty(),
-                     "parallelism.pipeline_parallel_split_points is TorchTitan's old key; write "
-                     "parallelism.module_fqns_per_model_part = {}",
-                     parts_at(config.pipeline_parallel_split_points, modules));
   const int64_t rows = config.pipeline_parallel_microbatch_size;
   COEUS_CHECK_CONFIG(rows >= 1 && rows <= batch_size,
                      "parallelism.pipeline_parallel_microbatch_size = {} must be from 1 to "

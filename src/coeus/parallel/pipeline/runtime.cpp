@@ -63,9 +63,8 @@ class PipelineRuntime::Run {
         options_(runtime.options_),
         loss_(loss),
         observer_(observer),
-        rows_(batch.tokens.size(0)),
-        hidden_seq_len_(options_.hidden_seq_len > 0 ? options_.hidden_seq_len
-                                                    : batch.tokens.size(1)),
+        hidden_seq_len_(options_.hidden_seq_len ? options_.hidden_seq_len(batch.tokens.size(1))
+                                                : batch.tokens.size(1)),
         micro_batches_(cut_into_micro_batches(batch, options_.micro_batch_size)) {
     for (const Action& action : actions_) {
       if (action.kind == kForward) continue;
@@ -155,10 +154,7 @@ class PipelineRuntime::Run {
   }
 
   void before_layers(const Action& action) const {
-    if (options_.hooks.before_layers)
-      options_.hooks.before_layers(action.stage,
-                                   static_cast<double>(micro_batches_[action.micro_batch].rows) /
-                                       static_cast<double>(rows_));
+    if (options_.hooks.before_layers) options_.hooks.before_layers(action.stage);
   }
 
   void forward(const Action& action) {
@@ -253,7 +249,6 @@ class PipelineRuntime::Run {
   const PipelineOptions& options_;
   const PipelineLoss* loss_;        ///< null in evaluation
   const LogitsObserver* observer_;  ///< null in training
-  const int64_t rows_;
   const int64_t hidden_seq_len_;
   const std::vector<MicroBatch> micro_batches_;
   std::set<StageAndMicroBatch> divided_;                   ///< whose backward pass is in two parts

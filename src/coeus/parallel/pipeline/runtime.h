@@ -32,9 +32,9 @@ using LogitsObserver = std::function<void(const at::Tensor& logits, const MicroB
 
 /// Called at what others must know of while a batch runs. All may be empty.
 struct PipelineHooks {
-  /// Before every action that runs a stage's layers (F, I, B): which stage, and the share of the
-  /// batch's rows in this micro-batch. Recomputed layers run again in I and B.
-  std::function<void(int64_t stage, double share_of_rows)> before_layers;
+  /// Before every action that runs a stage's layers: F, and I and B, which run those that are
+  /// recomputed again.
+  std::function<void(int64_t stage)> before_layers;
   /// Before I and B: whether all gradients of this stage and run will be there once it is done. So
   /// it is with no I, whose weight gradients come in W.
   std::function<void(int64_t stage, bool completes)> before_backward;
@@ -43,10 +43,10 @@ struct PipelineHooks {
 };
 
 struct PipelineOptions {
-  /// Of what passes between stages: [rows, hidden_seq_len, hidden_size], the sequence being this
-  /// rank's share of it (its own under tensor parallelism); 0: as long as the tokens' rows.
+  /// Of what passes between stages: [rows, hidden_seq_len(length of the tokens' rows),
+  /// hidden_size]. Empty: as long as the tokens' rows; under tensor parallelism this rank's share.
   int64_t hidden_size = 0;
-  int64_t hidden_seq_len = 0;
+  std::function<int64_t(int64_t seq_len)> hidden_seq_len = {};
   at::ScalarType hidden_dtype = at::kFloat;
   /// Rows of a micro-batch; a batch's last may have fewer.
   int64_t micro_batch_size = 1;

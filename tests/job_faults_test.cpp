@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
@@ -68,20 +69,19 @@ class Program {
 
 class JobFaults : public RunTest {
  protected:
-  std::string train_command(const std::string& flags) const {
+  std::string train_command(const std::string& launcher, const std::string& flags) const {
     return fmt::format(
-        "'{}' {{}}train configs/llama3/debug_model.toml --training.dataset=synthetic "
-        "--training.steps=100000 --training.seq_len=32 --training.local_batch_size=1 "
+        "'{}' {}train configs/llama3/debug_model.toml --training.dataset=synthetic "
+        "--training.steps={} --training.seq_len=32 --training.local_batch_size=1 "
         "--metrics.log_freq=1 --job.dump_folder='{}' {}",
-        COEUS_BINARY, (folder_ / "run").string(), flags);
+        COEUS_BINARY, launcher, steps_, (folder_ / "run").string(), flags);
   }
 
   /// Launches ranks whose output goes to `folder_`/rank0.log and so on, and waits until they train.
   void launch(int ranks, const std::string& flags) {
-    launcher_ = std::make_unique<Program>(
-        fmt::format(fmt::runtime(train_command(flags)),
-                    fmt::format("launch -n {} --log-dir '{}' ", ranks, folder_.string())),
-        folder_ / "launcher.log");
+    const std::string launcher =
+        fmt::format("launch -n {} --log-dir '{}' ", ranks, folder_.string());
+    launcher_ = std::make_unique<Program>(train_command(launcher, flags), folder_ / "launcher.log");
     wait_until([&] {
       return log_of(0).find("step:  2 ") != std::string::npos || !runs(launcher_->process());
     });
@@ -96,7 +96,7 @@ class JobFaults : public RunTest {
         "env RANK={0} LOCAL_RANK={0} WORLD_SIZE={1} LOCAL_WORLD_SIZE={1} MASTER_ADDR=127.0.0.1 "
         "MASTER_PORT={2} ",
         rank, world_size, port);
-    return std::make_unique<Program>(place + fmt::format(fmt::runtime(train_command(flags)), ""),
+    return std::make_unique<Program>(place + train_command("", flags),
                                      folder_ / fmt::format("rank{}.log", rank));
   }
 
@@ -122,6 +122,7 @@ class JobFaults : public RunTest {
     for (const auto& [rank, process] : ranks_) EXPECT_FALSE(runs(process)) << "rank " << rank;
   }
 
+  int steps_ = 100000;
   std::unique_ptr<Program> launcher_;
   std::map<int, pid_t> ranks_;
 
@@ -143,22 +144,22 @@ int free_port() { return listen_on(Reach::kThisMachine, 0).port; }
 
 TEST_F(JobFaults, EverySurvivorNamesARankThatIsKilled) {
   launch(3, "");
-  ::kill(ranks_[1], SIGKILL);
+  ::kill(ranks_.at(1), SIGKILL);
   EXPECT_EQ(launcher_->exit_code(), 10);
   EXPECT_THAT(launcher_->output(), HasSubstr("rank 1 of 3 failed first: signal 9 (SIGKILL)"));
   for (int rank : {0, 2})
     EXPECT_THAT(log_of(rank), ContainsRegex(fmt::format(
                                   "rank 1 of 3 \\(process {} on [^ ]+\\) is gone: its connection "
                                   "closed; this rank was at step [0-9]+, in ",
-                                  ranks_[1])));
+                                  ranks_.at(1))));
   expect_nothing_left();
 }
 
 TEST_F(JobFaults, EverySurvivorNamesTheCollectiveInWhichItWaitedForAKilledRank) {
   launch(3, "");
-  ::kill(ranks_[2], SIGSTOP);
+  ::kill(ranks_.at(2), SIGSTOP);
   wait_until_blocked({0, 1});
-  ::kill(ranks_[2], SIGKILL);
+  ::kill(ranks_.at(2), SIGKILL);
   EXPECT_EQ(launcher_->exit_code(), 10);
   for (int rank : {0, 1})
     EXPECT_THAT(log_of(rank), ContainsRegex("rank 2 of 3 .* is gone: its connection closed; this "
@@ -168,7 +169,7 @@ TEST_F(JobFaults, EverySurvivorNamesTheCollectiveInWhichItWaitedForAKilledRank) 
 
 TEST_F(JobFaults, EveryoneNamesARankThatHangs) {
   launch(3, "--comm.train_timeout_seconds=1");
-  ::kill(ranks_[1], SIGSTOP);
+  ::kill(ranks_.at(1), SIGSTOP);
   EXPECT_EQ(launcher_->exit_code(), 11);
   for (int rank : {0, 2})
     EXPECT_THAT(
@@ -178,6 +179,32 @@ TEST_F(JobFaults, EveryoneNamesARankThatHangs) {
                                ContainsRegex("\n     2  +[0-9]+  in ")));
   EXPECT_THAT(file_text(folder_ / "run/comm_traces/rank_2.json"), HasSubstr("\"waiting\""));
   expect_nothing_left();
+}
+
+TEST_F(JobFaults, ARankThatIsKilledInASaveLeavesACheckpointToGoOnFrom) {
+  launch(2, "--checkpoint.enable --checkpoint.interval=1 --checkpoint.keep_latest_k=2");
+  const fs::path checkpoints = folder_ / "run/checkpoint";
+  wait_until([&] {
+    std::error_code gone_meanwhile;
+    for (const auto& entry : fs::directory_iterator(checkpoints, gone_meanwhile))
+      if (entry.path().extension() == ".tmp") return true;
+    return false;
+  });
+  ::kill(ranks_.at(1), SIGKILL);
+  EXPECT_EQ(launcher_->exit_code(), 10);
+  EXPECT_THAT(log_of(0),
+              ContainsRegex("rank 1 of 2 .* is gone: its connection closed; this rank was "
+                            "at step [0-9]+, in "));
+  int newest = 0;
+  for (const auto& entry : fs::directory_iterator(checkpoints)) {
+    const std::string name = entry.path().filename();
+    if (name.starts_with("step-")) newest = std::max(newest, std::atoi(name.c_str() + 5));
+  }
+  ASSERT_GT(newest, 0);
+  steps_ = newest + 1;
+  Program again(train_command("launch -n 2 ", "--checkpoint.enable"), folder_ / "again.log");
+  EXPECT_EQ(again.exit_code(), 0);
+  EXPECT_THAT(again.output(), HasSubstr(fmt::format("Training starts at step {}", newest + 1)));
 }
 
 TEST_F(JobFaults, RanksOfDifferentConfigurationsShowTheDifference) {

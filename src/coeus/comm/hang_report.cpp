@@ -41,8 +41,16 @@ std::vector<std::int64_t> ranks_behind(const States& states, const OpenCollectiv
   return behind;
 }
 
+/// "all_reduce #2 of loss over dp, all_gather #1 of layers.0 over pp and 3 more".
+std::string listed(const std::vector<std::string>& collectives) {
+  if (collectives.size() == 1) return collectives[0];
+  if (collectives.size() == 2) return fmt::format("{} and {}", collectives[0], collectives[1]);
+  return fmt::format("{}, {} and {} more", collectives[0], collectives[1], collectives.size() - 2);
+}
+
 std::string name_missing(const States& states, const Waits& waits) {
-  std::vector<std::string> causes;
+  // Whoever is late for one collective is often late for some of other groups.
+  std::map<std::vector<std::int64_t>, std::vector<std::string>> silent_for, busy_for;
   for (const auto& [key, collective] : waits) {
     std::vector<std::int64_t> silent, busy;
     for (const std::int64_t rank : ranks_behind(states, *collective)) {
@@ -51,20 +59,26 @@ std::string name_missing(const States& states, const Waits& waits) {
       else if (!states[rank]->waiting())
         busy.push_back(rank);
     }
-    if (!silent.empty())
-      causes.push_back(fmt::format("{} {} not answer, while others wait for it in {}",
-                                   ranks_text(silent), silent.size() == 1 ? "does" : "do",
-                                   collective->name));
-    if (!busy.empty())
-      causes.push_back(fmt::format(
-          "{} {} not entered {}, and {} {}", ranks_text(busy), busy.size() == 1 ? "has" : "have",
-          collective->name, busy.size() == 1 ? "is" : "the first is", states[busy[0]]->where()));
+    if (!silent.empty()) silent_for[silent].push_back(collective->name);
+    if (!busy.empty()) busy_for[busy].push_back(collective->name);
   }
-  // What one rank is late for, it is often late for in several groups.
+  std::vector<std::string> causes;
+  for (const auto& [ranks, collectives] : silent_for) {
+    const bool one = ranks.size() == 1;
+    causes.push_back(fmt::format("{} {} not answer, while others wait for {} in {}",
+                                 ranks_text(ranks), one ? "does" : "do", one ? "it" : "them",
+                                 listed(collectives)));
+  }
+  for (const auto& [ranks, collectives] : busy_for) {
+    const bool one = ranks.size() == 1;
+    causes.push_back(fmt::format("{} {} not entered {}, and {} {}", ranks_text(ranks),
+                                 one ? "has" : "have", listed(collectives),
+                                 one ? "is" : "the first is", states[ranks[0]]->where()));
+  }
   if (causes.size() > 3) {
     const size_t more = causes.size() - 3;
     causes.resize(3);
-    causes.push_back(fmt::format("{} more of this kind", more));
+    causes.push_back(fmt::format("{} more such", more));
   }
   return fmt::format("{}", fmt::join(causes, "; "));
 }

@@ -95,6 +95,17 @@ TEST(HangReport, NamesTheRankThatDoesNotAnswer) {
   EXPECT_THAT(job.explain().table, HasSubstr("\n     1     ?  does not answer"));
 }
 
+TEST(HangReport, NamesARankOnceForAllThatItIsLateFor) {
+  Job job(3);
+  job.waits(2, "all_reduce", "loss");
+  job.waits(0, "all_gather", "layers.0", Job::kPipeline);
+  job.silence(1);
+  const std::string cause = job.explain().cause;
+  EXPECT_EQ(cause,
+            "rank 1 does not answer, while others wait for it in all_reduce #1 of loss over dp and "
+            "all_gather #1 of layers.0 over pp");
+}
+
 TEST(HangReport, CountsACollectiveThatWasBegunAndIsNotWaitedForAsEntered) {
   Job job(2);
   job.waits(0, "all_gather", "layers.0");

@@ -38,8 +38,8 @@ void end_this_rank(const Verdict& verdict, const CollectiveLog& log, const Watch
     ::_exit(code);
   }).detach();
   set_status_line("");
-  log_error("{}", verdict.message);
-  if (!verdict.table.empty()) log_error("where each rank is:\n{}", verdict.table);
+  // In one, so that the launcher finds the message last.
+  log_error("{}{}{}", verdict.message, verdict.table.empty() ? "" : "\n", verdict.table);
   if (!options.trace_file.empty()) {
     try {
       log.write(options.trace_file, options.place.rank);

@@ -175,6 +175,28 @@ TEST(TensorParallelLlama3, KeyHeadsAreSharedByRanksWhereThereAreTooFew) {
   expect_the_same(llama3_training(8, 2), {.tp = 4});
 }
 
+TEST(TensorParallelLlama3, PartsOfAModelHaveGroupsOfTheirOwn) {
+  const Training training = llama3_training(8, 2);
+  run_ranks({.tp = 4}, [&](const ParallelGroups& groups) {
+    const auto part = [&](const std::vector<std::string>& modules) {
+      const std::shared_ptr<Model> model = without_memory(training);
+      model->keep_modules(modules);
+      ShardedParameters parameters(*model);
+      TensorParallel tensor(groups, *model, parameters);
+      ModelParallel parallel = {tensor};
+      parallelize(*model, training.family, parallel);
+      return parameters;
+    };
+    const ShardedParameters first = part({"tok_embeddings", "layers.0"});
+    const ShardedParameters second = part({"layers.1", "norm", "output"});
+    for (const auto* parameters : {&first, &second})
+      for (const ShardedParameter& parameter : parameters->all())
+        for (const auto& group : parameter.partial_over)
+          EXPECT_EQ(group->all_reduce(at::ones({}), "ones").item<int64_t>(), group->size())
+              << parameter.name;
+  });
+}
+
 TEST(TensorParallelLlama3, RowsOfAnyLengthAreShared) {
   for (const int64_t seq_len : {1, 2, 5, 7}) {
     Training training = llama3_training();

@@ -67,13 +67,13 @@ void TensorParallel::sum_gradient(const std::string& parameter,
   treated_.insert(parameter);
 }
 
-ParallelGroups::Group TensorParallel::neighbours(int64_t count) {
+ParallelGroups::Group TensorParallel::neighbours(int64_t count, const std::string& module) {
   if (count == 1) return std::make_shared<ProcessGroup>();
   if (count == ranks()) return groups_.tensor;
   ParallelGroups::Group& group = neighbours_[count];
   if (!group) {
     const auto first = groups_.tensor->ranks().begin() + rank() / count * count;
-    group = groups_.make_group("tp_kv", {first, first + count});
+    group = groups_.make_group("tp of " + module, {first, first + count});
   }
   return group;
 }

@@ -109,8 +109,9 @@ class TensorParallel {
   const std::vector<int64_t>& whole_sizes(const std::string& parameter) const {
     return parameters_.at(parameter).slice.whole;
   }
-  /// The ranks next to each other, `count` at a time, that this one is among.
-  ParallelGroups::Group neighbours(int64_t count);
+  /// The ranks next to each other, `count` at a time, that this one is among. `module`: the one
+  /// that asks, whose name tells the groups of a rank's parts of the model apart.
+  ParallelGroups::Group neighbours(int64_t count, const std::string& module);
 
   /// Rows of the current pass, for hooks that live as long as the model.
   using CurrentShares = std::function<SequenceShares()>;

@@ -74,7 +74,7 @@ TensorStyle key_value_heads(int64_t heads, int64_t query_heads) {
     const int64_t copies = ranks / heads;
     const int64_t width = tensor.whole_sizes(name + ".weight")[0] / heads;
     split_outputs(tensor, name, {tensor.rank() / copies * width, width});
-    const ParallelGroups::Group sharers = tensor.neighbours(copies);
+    const ParallelGroups::Group sharers = tensor.neighbours(copies, name);
     tensor.sum_gradient(name + ".weight", sharers);
     if (tensor.has_parameter(name + ".bias")) tensor.sum_gradient(name + ".bias", sharers);
   };

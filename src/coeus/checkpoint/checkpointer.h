@@ -106,6 +106,7 @@ class Checkpointer {
   std::unique_ptr<FolderLock> lock_;
   std::optional<HuggingFaceFormat> hugging_face_;
   std::filesystem::path assets_;
+  /// The last member: it is waited for before the lock is let go.
   PendingSave pending_;
 };
 

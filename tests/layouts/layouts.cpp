@@ -87,6 +87,15 @@ const std::vector<Layout>& layouts() {
       {"pp+fsdp+tp+ep+etp", 8, 2,
        shard(2) + tensor(2) + pipeline(2, "Interleaved1F1B") + experts(2, 2), true},
       {"hsdp+ep", 8, 8, shard(4) + replicate(2) + experts(2), true},
+      // Products that TorchTitan refuses or does not test.
+      {"ddp+tp+pp", 8, 2, shard(1) + replicate(2) + tensor(2) + pipeline(2, "1F1B")},
+      {"hsdp+pp_zbv", 8, 4, shard(2) + replicate(2) + pipeline(2, "ZBVZeroBubble")},
+      {"hsdp+tp+pp", 16, 4, shard(2) + replicate(2) + tensor(2) + pipeline(2, "Interleaved1F1B")},
+      {"hsdp+tp+pp+ep", 16, 4,
+       shard(2) + replicate(2) + tensor(2) + pipeline(2, "LoopedBFS") + experts(4), true},
+      {"hsdp+tp+pp+ep+etp", 16, 4,
+       shard(2) + replicate(2) + tensor(2) + pipeline(2, "InterleavedZeroBubble") + experts(2, 2),
+       true},
   };
   return all;
 }

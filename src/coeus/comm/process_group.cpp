@@ -242,7 +242,7 @@ Pending ProcessGroup::all_to_all_async(const at::Tensor& x, const std::vector<in
   at::Tensor out = at::empty(with_rows(in, sum_of(received)), in.options());
   std::vector<int64_t> out_counts = received, in_counts = sent;
   return start(
-      "all_to_all", what, 0,
+      "all_to_all", what, bytes_of(in),
       [&] { return backend_->alltoall_base(out, in, out_counts, in_counts); }, {in},
       [out] { return out; });
 }

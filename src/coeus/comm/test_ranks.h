@@ -8,11 +8,12 @@
 #include <vector>
 
 #include "coeus/comm/parallel_groups.h"
+#include "coeus/comm/peer_lost_error.h"
 
 namespace coeus {
 
 /// Runs f(groups) in a thread for each rank of `degrees` and waits for all. Rethrows the first
-/// rank's exception.
+/// rank's exception, of those that are not about another rank's end where there are such.
 inline void run_ranks(const ParallelDegrees& degrees,
                       const std::function<void(const ParallelGroups&)>& f) {
   const auto store = c10::make_intrusive<c10d::HashStore>();
@@ -28,8 +29,19 @@ inline void run_ranks(const ParallelDegrees& degrees,
       }
     });
   for (std::thread& rank : ranks) rank.join();
-  for (const std::exception_ptr& error : errors)
-    if (error) std::rethrow_exception(error);
+  std::exception_ptr first, lost;
+  for (const std::exception_ptr& error : errors) {
+    if (!error) continue;
+    try {
+      std::rethrow_exception(error);
+    } catch (const PeerLostError&) {
+      if (!lost) lost = error;
+    } catch (...) {
+      if (!first) first = error;
+    }
+  }
+  if (first) std::rethrow_exception(first);
+  if (lost) std::rethrow_exception(lost);
 }
 
 }  // namespace coeus

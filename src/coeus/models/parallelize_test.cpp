@@ -81,7 +81,7 @@ Result on_one_rank(const Training& training) {
     result.gradients[name] = parameter.grad();
   model->before_optimizer_step();
   for (const auto& item : model->named_buffers()) result.buffers[item.key()] = item.value();
-  result.metrics = model->step_metrics();
+  result.metrics = nn::expert_usage_metrics(nn::expert_usage(nn::moe_layers_of(*model)));
   return result;
 }
 

@@ -59,7 +59,8 @@ Gradients whole_gradients(const std::string& name, const std::string& flavor) {
   pass(*model, rows_of(0, kRows));
   Gradients gradients;
   for (const auto& [parameter, tensor] : named_parameters_of(*model))
-    gradients[parameter] = tensor.grad();
+    // An image encoder has none in a batch of text.
+    gradients[parameter] = tensor.grad().defined() ? tensor.grad() : at::zeros_like(tensor);
   return gradients;
 }
 

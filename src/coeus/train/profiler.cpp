@@ -50,9 +50,16 @@ Profiler::Profiler(const ProfilingConfig& config, const std::filesystem::path& d
 }
 
 Profiler::~Profiler() {
-  if (action_ != Action::kRecord) return;
+  if (action_ == Action::kNone) return;
   TraceLog::stop();
-  torch::autograd::profiler::disableProfiler();
+  try {
+    // What has been prepared can only be stopped once it was started.
+    if (action_ == Action::kWarmUp)
+      torch::autograd::profiler::enableProfiler(profiler_config(), activities());
+    torch::autograd::profiler::disableProfiler();
+  } catch (const std::exception& error) {
+    log_warning("the profiler did not end: {}", error.what());
+  }
 }
 
 Profiler::Action Profiler::action_of(int64_t step) const {

@@ -130,8 +130,10 @@ void Trainer::train() {
   while (step_ < config_.training.steps && !stopped) {
     ++step_;
     ++lr_step_;
+    ranks_.log().set_activity("training");
     report(train_step());
     if (step_ == first_step_) report_memory();
+    ranks_.log().set_activity("saving or validating");
     if (checkpointer_->should_save(step_, step_ == config_.training.steps))
       save_checkpoint(step_ == config_.training.steps);
     stopped = stops(stop);

@@ -43,8 +43,10 @@ void describe(TrainingConfig& config, ConfigSection& section) {
       .more_than(0)
       .may_be_infinite();
   section.field("steps", config.steps, "Steps to train.").at_least(1);
-  section.field("enable_cpu_offload", config.enable_cpu_offload,
-                "Keep parameters, gradients and optimizer states in the host's memory.");
+  section
+      .field("enable_cpu_offload", config.enable_cpu_offload,
+             "Keep parameters, gradients and optimizer states in the host's memory.")
+      .no_effect("on a CPU they are there already");
   section
       .field("dtype", config.dtype,
              "Type of parameters, gradients and optimizer states. bfloat16 keeps no float32 copy.")

@@ -35,6 +35,9 @@ const std::vector<UnsupportedFeature>& unsupported_features() {
       {"data.spatial_merge_size", [](Job c) { return c.data.spatial_merge_size != 1; }, "unless 1",
        "merging patches into one token", "use 1"},
 
+      {"parallelism.enable_async_tensor_parallel",
+       [](Job c) { return c.parallelism.enable_async_tensor_parallel; }, "when true",
+       "overlapping tensor parallelism's exchanges with its matrix products", "leave it false"},
       {"parallelism.pipeline_parallel_split_points",
        [](Job c) { return !c.parallelism.pipeline_parallel_split_points.empty(); }, "unless empty",
        "cutting stages by split points",

@@ -230,12 +230,14 @@ bool Trainer::stops(const StopSignal& stop) {
 }
 
 std::string Trainer::find_bad_output(const std::vector<Batch>& micro_batches) {
+  // To the end, whatever is found: every pass exchanges tensors with ranks that find other things.
+  std::string first;
   for (size_t i = 0; i < micro_batches.size(); ++i) {
     const std::string found = model_->first_bad_output(micro_batches[i]);
-    if (found.empty()) continue;
-    return micro_batches.size() == 1 ? found : fmt::format("{} of micro-batch {}", found, i);
+    if (found.empty() || !first.empty()) continue;
+    first = micro_batches.size() == 1 ? found : fmt::format("{} of micro-batch {}", found, i);
   }
-  return "";
+  return first;
 }
 
 bool Trainer::checks_attention() const { return config_.attention.engine == "check"; }

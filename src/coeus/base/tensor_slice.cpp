@@ -17,18 +17,19 @@ int64_t TensorSlice::numel() const {
   return product;
 }
 
-TensorSlice TensorSlice::narrowed(int64_t dim, int64_t first, int64_t length) const {
-  COEUS_CHECK(dim >= 0 && dim < static_cast<int64_t>(size.size()),
+TensorSlice TensorSlice::narrowed(int64_t dim, int64_t begin, int64_t size) const {
+  COEUS_CHECK(dim >= 0 && dim < static_cast<int64_t>(this->size.size()),
               "[TensorSlice::narrowed] there is no dimension {} in a box of [{}]", dim,
-              fmt::join(size, ", "));
+              fmt::join(this->size, ", "));
   const auto d = static_cast<size_t>(dim);
-  COEUS_CHECK(first >= 0 && length >= 0 && first <= size[d] && length <= size[d] - first,
-              "[TensorSlice::narrowed] {} indices from {} on do not lie within dimension {} of a "
-              "box of [{}]",
-              length, first, dim, fmt::join(size, ", "));
+  COEUS_CHECK(
+      begin >= 0 && size >= 0 && begin <= this->size[d] && size <= this->size[d] - begin,
+      "[TensorSlice::narrowed] {} indices from {} on do not lie within dimension {} of a box of "
+      "[{}]",
+      size, begin, dim, fmt::join(this->size, ", "));
   TensorSlice slice = *this;
-  slice.begin[d] += first;
-  slice.size[d] = length;
+  slice.begin[d] += begin;
+  slice.size[d] = size;
   return slice;
 }
 

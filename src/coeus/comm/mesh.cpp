@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <numeric>
+#include <tuple>
 
 #include "coeus/base/error.h"
 
@@ -34,6 +35,27 @@ void check_experts(const ParallelDegrees& d) {
                      "parallelism.expert_parallel_degree = {}: must divide "
                      "data_parallel_shard_degree x {} = {} x {}",
                      d.ep, of_inner, d.dp_shard, inner);
+}
+
+enum : unsigned { kPp = 1, kReplicate = 2, kShard = 4, kCp = 8, kTp = 16 };
+
+/// The ranks that differ from the mesh's own in the given dimensions only, ascending.
+std::vector<int64_t> along(const Mesh& mesh, unsigned dimensions) {
+  const ParallelDegrees& d = mesh.degrees();
+  // From the slowest dimension to the fastest: those so far, times the next.
+  std::vector<int64_t> ranks = {0};
+  for (const auto& [dimension, degree, own] : {std::tuple(kPp, d.pp, mesh.pp()),
+                                               {kReplicate, d.dp_replicate, mesh.dp_replicate()},
+                                               {kShard, d.dp_shard, mesh.dp_shard()},
+                                               {kCp, d.cp, mesh.cp()},
+                                               {kTp, d.tp, mesh.tp()}}) {
+    std::vector<int64_t> longer;
+    for (const int64_t rank : ranks)
+      for (int64_t place = 0; place < degree; ++place)
+        if ((dimensions & dimension) != 0 || place == own) longer.push_back(rank * degree + place);
+    ranks = std::move(longer);
+  }
+  return ranks;
 }
 
 }  // namespace
@@ -94,55 +116,13 @@ int64_t Mesh::expert_shards() const {
   return spread / degrees_.ep;
 }
 
-std::vector<int64_t> Mesh::pipeline_ranks() const {
-  std::vector<int64_t> ranks;
-  for (int64_t i = 0; i < degrees_.pp; ++i)
-    ranks.push_back(at(i, dp_replicate_, dp_shard_, cp_, tp_));
-  return ranks;
-}
-
-std::vector<int64_t> Mesh::replicate_ranks() const {
-  std::vector<int64_t> ranks;
-  for (int64_t i = 0; i < degrees_.dp_replicate; ++i)
-    ranks.push_back(at(pp_, i, dp_shard_, cp_, tp_));
-  return ranks;
-}
-
-std::vector<int64_t> Mesh::shard_ranks() const {
-  std::vector<int64_t> ranks;
-  for (int64_t i = 0; i < degrees_.dp_shard; ++i)
-    for (int64_t j = 0; j < degrees_.cp; ++j) ranks.push_back(at(pp_, dp_replicate_, i, j, tp_));
-  return ranks;
-}
-
-std::vector<int64_t> Mesh::data_group_ranks() const {
-  std::vector<int64_t> ranks;
-  for (int64_t i = 0; i < degrees_.dp_replicate; ++i)
-    for (int64_t j = 0; j < degrees_.dp_shard; ++j) ranks.push_back(at(pp_, i, j, cp_, tp_));
-  return ranks;
-}
-
-std::vector<int64_t> Mesh::loss_ranks() const {
-  std::vector<int64_t> ranks;
-  for (int64_t i = 0; i < degrees_.dp_replicate; ++i)
-    for (int64_t j = 0; j < degrees_.dp_shard; ++j)
-      for (int64_t k = 0; k < degrees_.cp; ++k) ranks.push_back(at(pp_, i, j, k, tp_));
-  return ranks;
-}
-
-std::vector<int64_t> Mesh::context_ranks() const {
-  std::vector<int64_t> ranks;
-  for (int64_t i = 0; i < degrees_.cp; ++i)
-    ranks.push_back(at(pp_, dp_replicate_, dp_shard_, i, tp_));
-  return ranks;
-}
-
-std::vector<int64_t> Mesh::tensor_ranks() const {
-  std::vector<int64_t> ranks;
-  for (int64_t i = 0; i < degrees_.tp; ++i)
-    ranks.push_back(at(pp_, dp_replicate_, dp_shard_, cp_, i));
-  return ranks;
-}
+std::vector<int64_t> Mesh::pipeline_ranks() const { return along(*this, kPp); }
+std::vector<int64_t> Mesh::replicate_ranks() const { return along(*this, kReplicate); }
+std::vector<int64_t> Mesh::shard_ranks() const { return along(*this, kShard | kCp); }
+std::vector<int64_t> Mesh::data_group_ranks() const { return along(*this, kReplicate | kShard); }
+std::vector<int64_t> Mesh::loss_ranks() const { return along(*this, kReplicate | kShard | kCp); }
+std::vector<int64_t> Mesh::context_ranks() const { return along(*this, kCp); }
+std::vector<int64_t> Mesh::tensor_ranks() const { return along(*this, kTp); }
 
 int64_t Mesh::expert_place() const {
   const int64_t place = dp_shard_ * degrees_.cp + cp_;

@@ -58,8 +58,14 @@ ParallelGroups make_parallel_groups(const Rendezvous& rendezvous, const Mesh& me
   groups.expert = group("ep", mesh.expert_ranks());
   groups.expert_shard = group("dp_shard_mod_ep", mesh.expert_shard_ranks());
   groups.make_group = [rendezvous, rank = mesh.rank()](const std::string& name,
-                                                       const std::vector<int64_t>& ranks) {
-    return make_process_group(rendezvous, name, ranks, rank);
+                                                       const std::vector<int64_t>& ranks,
+                                                       ParallelGroups::Patience patience) {
+    Rendezvous own = rendezvous;
+    if (patience == ParallelGroups::Patience::kPatient) {
+      own.log = nullptr;
+      own.timeout = std::chrono::hours(24);
+    }
+    return make_process_group(own, name, ranks, rank);
   };
   return groups;
 }

@@ -31,8 +31,13 @@ struct ParallelGroups {
   Group expert = world;
   Group expert_shard = world;
 
-  /// A further group of some ranks that this one is among: all of them call it.
-  std::function<Group(const std::string& name, const std::vector<int64_t>& ranks)> make_group;
+  /// A further group of some ranks that this one is among: all of them call it. `kPatient`: its
+  /// exchanges wait for whatever its members do between them, such as writing to a disk, and are
+  /// not taken for a hang however long that lasts.
+  enum class Patience { kUsual, kPatient };
+  std::function<Group(const std::string& name, const std::vector<int64_t>& ranks,
+                      Patience patience)>
+      make_group;
 };
 
 /// How ranks meet.

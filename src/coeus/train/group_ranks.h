@@ -12,9 +12,9 @@ namespace coeus {
 class GroupRanks : public CheckpointRanks {
  public:
   explicit GroupRanks(const ParallelGroups& groups)
-      : group_(groups.mesh.world() == 1
-                   ? groups.world
-                   : groups.make_group("checkpoint", groups.mesh.all_ranks())) {}
+      : group_(groups.mesh.world() == 1 ? groups.world
+                                        : groups.make_group("checkpoint", groups.mesh.all_ranks(),
+                                                            ParallelGroups::Patience::kPatient)) {}
 
   int rank() const override { return static_cast<int>(group_->rank()); }
   int size() const override { return static_cast<int>(group_->size()); }

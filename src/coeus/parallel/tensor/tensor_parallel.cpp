@@ -73,7 +73,8 @@ ParallelGroups::Group TensorParallel::neighbours(int64_t count, const std::strin
   ParallelGroups::Group& group = neighbours_[count];
   if (!group) {
     const auto first = groups_.tensor->ranks().begin() + rank() / count * count;
-    group = groups_.make_group("tp of " + module, {first, first + count});
+    group = groups_.make_group("tp of " + module, {first, first + count},
+                               ParallelGroups::Patience::kUsual);
   }
   return group;
 }

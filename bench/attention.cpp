@@ -15,7 +15,6 @@
 #include "coeus/base/floating_point.h"
 #include "coeus/mask/lower.h"
 #include "coeus/ops/attention.h"
-#include "coeus/train/tensor_memory.h"
 
 namespace {
 
@@ -120,7 +119,6 @@ const char* name_of_way(Way way) {
 }
 
 const int registered = [] {
-  TensorMemory::install();  // tensors get their memory as they do in training, on every side
   for (const Case& of : kCases)
     for (const auto dtype : {at::kFloat, at::kBFloat16})
       for (const int64_t head_dim : {64, 128})

@@ -5,7 +5,6 @@
 #include <c10/core/impl/alloc_cpu.h>
 #include <c10/util/Exception.h>
 #include <malloc.h>
-#include <sys/mman.h>
 
 #include <atomic>
 #include <cstring>
@@ -33,19 +32,6 @@ void release(void* data) {
   c10::free_cpu(data);
 }
 
-/// malloc takes blocks from this size on from the system anew each time, whatever it is told.
-constexpr size_t kLargestThreshold = 32 << 20;
-
-/// Fresh pages of 4 KiB would cost a large tensor more than most of what is done with it.
-void prefer_huge_pages(void* data, size_t bytes) {
-  constexpr uintptr_t kHugePage = 2 << 20;
-  const auto address = reinterpret_cast<uintptr_t>(data);
-  const uintptr_t begin = (address + kHugePage - 1) / kHugePage * kHugePage;
-  const uintptr_t end = (address + bytes) / kHugePage * kHugePage;
-  // A wish: a system without huge pages refuses it, and nothing is lost.
-  madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
-}
-
 void* allocate_or_explain(size_t bytes) {
   try {
     return c10::alloc_cpu(bytes);
@@ -61,7 +47,6 @@ class CountingAllocator final : public c10::Allocator {
  public:
   c10::DataPtr allocate(size_t bytes) override {
     void* data = allocate_or_explain(bytes);
-    if (bytes >= kLargestThreshold) prefer_huge_pages(data, bytes);
     if (data != nullptr) count(static_cast<int64_t>(malloc_usable_size(data)));
     return {data, data, &release, c10::Device(c10::DeviceType::CPU)};
   }
@@ -75,6 +60,7 @@ class CountingAllocator final : public c10::Allocator {
 
 void TensorMemory::install() {
   if (installed.exchange(true)) return;
+  constexpr int kLargestThreshold = 32 << 20;
   mallopt(M_MMAP_THRESHOLD, kLargestThreshold);
   mallopt(M_TRIM_THRESHOLD, 1 << 30);
   // Never destroyed: tensors of static storage outlive main.

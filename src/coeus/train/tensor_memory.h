@@ -9,8 +9,7 @@ class TensorMemory {
  public:
   /// Puts the counting allocator in place; tensors made before are not counted. Also keeps freed
   /// memory in the process, for a step's activations return in the next step and taking pages from
-  /// the system anew is slow; tensors too large for that ask for huge pages. Call once, before the
-  /// first tensor.
+  /// the system anew is slow. Call once, before the first tensor.
   static void install();
   static bool is_installed();
 

@@ -286,29 +286,30 @@ void attention_backward(const AttentionBackward<T>& work) {
         const auto* q_transposed = scratch.q_transposed + place * kBlock * k_stride;
         const auto* grad_out_transposed = scratch.grad_out_transposed + place * kBlock * v_stride;
         C* grad_q_transposed = scratch.grad_q_transposed + place * kBlock * k_stride;
-        for_each_chunk<P>(mask, block, begin, end, entry, [&](const KeyChunk<C>& chunk) {
-          const int64_t first = chunk.column_begin;
-          const int64_t columns = chunk.column_end - first;
-          const int64_t own = chunk.begin - begin;
-          tile_product(chunk.count, columns, P::depth(work.head_dim), k.by_row(own),
-                       q_transposed + first * P::kPair, kBlock, weights + first, kBlock, false);
-          finish_scores<C, !P::kScalesQueries>(weights, chunk, work.scale * kLog2e<C>);
-          weigh(weights, chunk, scratch.lse + place * kBlock);
-          tile_product(chunk.count, v_stride, columns,
-                       Left{P::as_left(weights, chunk, operands) + first, kBlock, 1},
-                       grad_out + first * v_stride, v_stride, grad_v + own * v_stride, v_stride,
-                       true);
-          tile_product(chunk.count, columns, P::depth(work.value_dim), v.by_row(own),
-                       grad_out_transposed + first * P::kPair, kBlock, grads + first, kBlock,
-                       false);
-          backward_softmax(grads, weights, chunk, scratch.delta + place * kBlock);
-          tile_product(chunk.count, k_stride, columns,
-                       Left{P::as_left(grads, chunk, operands) + first, kBlock, 1},
-                       q + first * k_stride, k_stride, grad_k + own * k_stride, k_stride, true);
-          tile_product(work.head_dim, columns, P::depth(chunk.count), k.by_dim(own),
-                       P::as_right(grads, chunk, operands) + first * P::kPair, kBlock,
-                       grad_q_transposed + first, kBlock, true);
-        });
+        for_each_chunk<C, P::kColumnStep>(
+            mask, block, begin, end, entry, [&](const KeyChunk<C>& chunk) {
+              const int64_t first = chunk.column_begin;
+              const int64_t columns = chunk.column_end - first;
+              const int64_t own = chunk.begin - begin;
+              tile_product(chunk.count, columns, P::depth(work.head_dim), k.by_row(own),
+                           q_transposed + first * P::kPair, kBlock, weights + first, kBlock, false);
+              finish_scores<C, !P::kScalesQueries>(weights, chunk, work.scale * kLog2e<C>);
+              weigh(weights, chunk, scratch.lse + place * kBlock);
+              tile_product(chunk.count, v_stride, columns,
+                           Left{P::as_left(weights, chunk, operands) + first, kBlock, 1},
+                           grad_out + first * v_stride, v_stride, grad_v + own * v_stride, v_stride,
+                           true);
+              tile_product(chunk.count, columns, P::depth(work.value_dim), v.by_row(own),
+                           grad_out_transposed + first * P::kPair, kBlock, grads + first, kBlock,
+                           false);
+              backward_softmax(grads, weights, chunk, scratch.delta + place * kBlock);
+              tile_product(chunk.count, k_stride, columns,
+                           Left{P::as_left(grads, chunk, operands) + first, kBlock, 1},
+                           q + first * k_stride, k_stride, grad_k + own * k_stride, k_stride, true);
+              tile_product(work.head_dim, columns, P::depth(chunk.count), k.by_dim(own),
+                           P::as_right(grads, chunk, operands) + first * P::kPair, kBlock,
+                           grad_q_transposed + first, kBlock, true);
+            });
       };
       const auto visit_tile = [&](int64_t query_tile, int64_t entry) {
         const auto [slot, fresh] = scratch.slots.enter(query_tile);

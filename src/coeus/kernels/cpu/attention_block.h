@@ -24,8 +24,6 @@ constexpr C kLn2 = static_cast<C>(0.693147180559945309);
 template <class C>
 constexpr C kInfinity = std::numeric_limits<C>::infinity();
 
-constexpr int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
-
 inline float as_compute(float x) { return x; }
 inline float as_compute(BFloat16 x) { return to_float(x); }
 inline double as_compute(double x) { return x; }
@@ -93,57 +91,17 @@ inline void look(const BlockMaskRow& mask, QueryBlock block, int64_t begin, int6
   }
 }
 
-/// The columns [begin, end), whole steps of the products, whose queries see any of some keys, and
-/// whether all of them see all of these.
-struct SeenColumns {
-  int64_t begin;
-  int64_t end;
-  bool whole;
-};
-
-/// What the queries of each step of columns see of up to 32 keys.
-template <int64_t kColumnStep>
-class SeenSteps {
- public:
-  SeenSteps(const uint32_t* seen, int64_t queries)
-      : steps_((queries + kColumnStep - 1) / kColumnStep) {
-    for (int64_t step = 0; step < steps_; ++step) {
-      uint32_t any = 0, all = ~uint32_t{0};
-#pragma omp simd reduction(| : any) reduction(& : all)
-      for (int64_t c = step * kColumnStep; c < std::min((step + 1) * kColumnStep, queries); ++c) {
-        any |= seen[c];
-        all &= seen[c];
-      }
-      any_[step] = any;
-      all_[step] = all;
-    }
-  }
-  SeenColumns columns(uint32_t keys) const {
-    int64_t end = steps_;
-    while (end > 0 && (any_[end - 1] & keys) == 0) --end;
-    int64_t begin = 0;
-    while (begin < end && (any_[begin] & keys) == 0) ++begin;
-    uint32_t all = keys;
-    for (int64_t step = begin; step < end; ++step) all &= all_[step];
-    return {begin * kColumnStep, end * kColumnStep, all == keys};
-  }
-
- private:
-  int64_t steps_;
-  uint32_t any_[kBlock / kColumnStep];
-  uint32_t all_[kBlock / kColumnStep];
-};
-
 /// Calls f(KeyChunk) for what the block's queries see of keys [begin, end), a full tile's or, with
 /// entry >= 0, those of the partial tile of that number.
-template <class P, class F>
+template <class C, int64_t kColumnStep, class F>
 void for_each_chunk(const BlockMaskRow& mask, QueryBlock block, int64_t begin, int64_t end,
                     int64_t entry, F&& f) {
-  using C = typename P::Compute;
+  const auto whole_steps = [](int64_t columns) {
+    return (columns + kColumnStep - 1) / kColumnStep * kColumnStep;
+  };
   if (entry < 0) {
-    const int64_t columns = round_up(block.count, P::kColumnStep);
     for (int64_t k = begin; k < end; k += kFullChunk)
-      f(KeyChunk<C>{k, std::min(kFullChunk, end - k), 0, columns, nullptr});
+      f(KeyChunk<C>{k, std::min(kFullChunk, end - k), 0, whole_steps(block.count), nullptr});
     return;
   }
   uint32_t seen[kBlock];
@@ -151,26 +109,13 @@ void for_each_chunk(const BlockMaskRow& mask, QueryBlock block, int64_t begin, i
   for (int64_t k = begin; k < end; k += kMaskedChunk) {
     const int64_t count = std::min(kMaskedChunk, end - k);
     look(mask, block, k, count, entry, begin, seen);
-    const SeenSteps<P::kColumnStep> steps(seen, block.count);
-    const auto visit = [&](int64_t first, int64_t keys, SeenColumns columns) {
-      if (columns.begin == columns.end) return;
-      if (!columns.whole)
-        for (int64_t c = 0; c < block.count; ++c)
-          words[c] = static_cast<BitsOf<C>>(seen[c] >> first);
-      f(KeyChunk<C>{k + first, keys, columns.begin, columns.end, columns.whole ? nullptr : words});
-    };
-    // Two parts of a chunk are worth products of their own where their columns differ.
-    const int64_t half = std::min(P::kKeyStep, count);
-    const uint32_t all_keys = low_bits(static_cast<int32_t>(count));
-    const uint32_t early_keys = low_bits(static_cast<int32_t>(half));
-    const SeenColumns early = steps.columns(early_keys);
-    const SeenColumns late = steps.columns(all_keys & ~early_keys);
-    if (half == count || (early.begin == late.begin && early.end == late.end)) {
-      visit(0, count, steps.columns(all_keys));
-    } else {
-      visit(0, half, early);
-      visit(half, count - half, late);
-    }
+    int64_t first = 0;
+    while (first < block.count && seen[first] == 0) ++first;
+    int64_t last = block.count - 1;
+    while (last >= first && seen[last] == 0) --last;
+    if (last < first) continue;
+    for (int64_t c = 0; c < block.count; ++c) words[c] = static_cast<BitsOf<C>>(seen[c]);
+    f(KeyChunk<C>{k, count, first / kColumnStep * kColumnStep, whole_steps(last + 1), words});
   }
 }
 

@@ -132,22 +132,23 @@ void attention_forward_block(const AttentionForward<T>& work, QueryBlock block) 
     const int64_t packed_rows = whole ? mask.key_length : end - begin;
     const typename P::PackedRows k(tile_k, packed_rows, work.head_dim);
     const typename P::PackedRows v(tile_v, packed_rows, work.value_dim);
-    for_each_chunk<P>(mask, block, begin, end, entry, [&](const KeyChunk<C>& chunk) {
-      const int64_t first = chunk.column_begin;
-      const int64_t columns = chunk.column_end - first;
-      const int64_t at = chunk.begin - packed_from;
-      tile_product(chunk.count, columns, P::depth(work.head_dim), k.by_row(at),
-                   queries.data() + first * P::kPair, kBlock, scores + first, kBlock, false);
-      finish_scores<C, !P::kScalesQueries>(scores, chunk, scale);
-      int64_t c = first;
-      for (; c + 2 * kLanes<C> <= chunk.column_end; c += 2 * kLanes<C>)
-        absorb_columns<C, 2>(softmax, scores, chunk.count, c);
-      if (c < chunk.column_end) absorb_columns<C, 1>(softmax, scores, chunk.count, c);
-      shrink_output(softmax, out, work.value_dim, chunk);
-      tile_product(work.value_dim, columns, P::depth(chunk.count), v.by_dim(at),
-                   P::as_right(scores, chunk, operands) + first * P::kPair, kBlock, out + first,
-                   kBlock, true);
-    });
+    for_each_chunk<C, P::kColumnStep>(
+        mask, block, begin, end, entry, [&](const KeyChunk<C>& chunk) {
+          const int64_t first = chunk.column_begin;
+          const int64_t columns = chunk.column_end - first;
+          const int64_t at = chunk.begin - packed_from;
+          tile_product(chunk.count, columns, P::depth(work.head_dim), k.by_row(at),
+                       queries.data() + first * P::kPair, kBlock, scores + first, kBlock, false);
+          finish_scores<C, !P::kScalesQueries>(scores, chunk, scale);
+          int64_t c = first;
+          for (; c + 2 * kLanes<C> <= chunk.column_end; c += 2 * kLanes<C>)
+            absorb_columns<C, 2>(softmax, scores, chunk.count, c);
+          if (c < chunk.column_end) absorb_columns<C, 1>(softmax, scores, chunk.count, c);
+          shrink_output(softmax, out, work.value_dim, chunk);
+          tile_product(work.value_dim, columns, P::depth(chunk.count), v.by_dim(at),
+                       P::as_right(scores, chunk, operands) + first * P::kPair, kBlock, out + first,
+                       kBlock, true);
+        });
   };
   const TileLists& lists = mask.by_query;
   const int64_t tile = work.query_tile;

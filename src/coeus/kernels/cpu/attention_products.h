@@ -7,7 +7,6 @@
 //   kPair              how many neighbours of the depth stand side by side in a right operand
 //   padded, depth      what a dim of operands, and the depth of a product, are rounded up to
 //   kColumnStep        what ranges of columns are rounded to
-//   kKeyStep           the fewest keys that are worth products of their own
 //   PackedRows         keys or values, packed once for all their products: by_row and by_dim are
 //                      the left operands with tokens down and with dims down
 //   as_left, as_right  scores [keys, queries] as operands
@@ -25,6 +24,8 @@
 
 namespace coeus::COEUS_CPU_NAMESPACE {
 
+constexpr int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
+
 /// Operands in the type C that everything is computed in; scores serve as operands as they stand.
 template <class C>
 struct PlainProducts {
@@ -34,7 +35,6 @@ struct PlainProducts {
   /// Depth that one right-hand vector holds side by side.
   static constexpr int64_t kPair = 1;
   static constexpr int64_t kColumnStep = kLanes<C>;
-  static constexpr int64_t kKeyStep = 16;
   /// Whether the scale can go into q without loss.
   static constexpr bool kScalesQueries = true;
   static constexpr int64_t padded(int64_t dim) { return round_up(dim, 16); }

@@ -14,7 +14,6 @@ struct BFloat16Products {
   using Registers = TileRegisters;
   static constexpr int64_t kPair = 2;
   static constexpr int64_t kColumnStep = 32;
-  static constexpr int64_t kKeyStep = 32;
   static constexpr bool kScalesQueries = false;
   static constexpr int64_t padded(int64_t dim) { return round_up(dim, 32); }
   static constexpr int64_t depth(int64_t n) { return round_up(n, 32); }

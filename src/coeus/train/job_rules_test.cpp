@@ -90,7 +90,6 @@ TEST(Unsupported, KeysOfAFeatureThatIsOffAreAcceptedAndTheirValuesChecked) {
   EXPECT_EQ(refusal({"--checkpoint.last_save_in_hf", "--activation_checkpoint.mode=full",
                      "--activation_checkpoint.selective_ac_option=op",
                      "--parallelism.pipeline_parallel_schedule=zbvzerobubble",
-                     "--parallelism.enable_async_tensor_parallel",
                      "--quantize.linear.float8.recipe_name=rowwise",
                      "--quantize.grouped_mm.mx.fqns=experts", "--fault_tolerance.group_size=2",
                      "--checkpoint.keep_latest_k=1", "--training.gc_freq=1"}),

@@ -12,7 +12,7 @@ namespace coeus {
 namespace {
 
 const LayoutModel kLlama3 = {"llama3", "debugmodel_flex_attn"};
-const LayoutModel kDeepSeek = {"deepseek_v3", "debugmodel", true};
+const LayoutModel kQwen3 = {"qwen3", "debugmodel_moe_small", true};
 
 Layout layout_of(int ranks, int data_ranks, const std::string& flags) {
   Layout layout;
@@ -71,7 +71,7 @@ TEST_F(LayoutChange, ARunGoesOnFromAPipelineInOneProcess) {
 }
 
 TEST_F(LayoutChange, ARunGoesOnFromSpreadExpertsInAPipeline) {
-  expect_goes_on(kDeepSeek, kExperts, kPipeline);
+  expect_goes_on(kQwen3, kExperts, kPipeline);
 }
 
 /// A rank's share of what the parameters' table of step 1 says is held between steps, in MiB.

@@ -63,7 +63,7 @@ const std::vector<Layout>& layouts() {
        shard(4) + " --activation_checkpoint.mode=selective "
                   "--activation_checkpoint.selective_ac_option=op"},
       {"ddp", 4, 4, shard(1) + replicate(4), false, {kLlama3}},
-      {"hsdp", 4, 4, shard(2) + replicate(2), false, {kDeepSeek}},
+      {"hsdp", 4, 4, shard(2) + replicate(2), false, {kIrope}},
       {"hsdp+tp", 8, 4, shard(2) + replicate(2) + tensor(2)},
       {"ddp+tp", 4, 2, shard(1) + replicate(2) + tensor(2), false, {kQwen}},
       {"pp_1f1b", 2, 1, shard(1) + pipeline(2, "1F1B"), false, {kIrope}},

@@ -77,6 +77,12 @@ const std::vector<Layout>& layouts() {
        shard(1) + pipeline(4, "InterleavedZeroBubble") + kLayersPerStage + "1"},
       {"pp_looped_1f1b", 4, 1, shard(1) + pipeline(4, "Interleaved1F1B") + kLayersPerStage + "1"},
       {"pp_looped_bfs", 2, 1, shard(1) + pipeline(2, "LoopedBFS"), false, {kLlama3}},
+      {"pp_dp_1f1b, 4 layers a stage", 4, 2,
+       shard(2) + pipeline(2, "1F1B") + kLayersPerStage + "4"},
+      {"pp_custom_csv", 2, 1,
+       shard(1) + pipeline(2, "PipelineScheduleMulti") +
+           " --parallelism.pipeline_parallel_schedule_csv=tests/layouts/custom_schedule.csv"},
+      {"optimizer_foreach", 2, 2, shard(2) + " --optimizer.implementation=foreach"},
       {"pp_micro_batch_2", 2, 1,
        shard(1) + pipeline(2, "1F1B") + " --parallelism.pipeline_parallel_microbatch_size=2"},
       {"fsdp_ep", 4, 4, shard(4) + experts(2), true, {kDeepSeek}},

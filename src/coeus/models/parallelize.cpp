@@ -2,8 +2,27 @@
 
 #include "coeus/base/error.h"
 #include "coeus/models/registry.h"
+#include "coeus/parallel/tensor/tensor_styles.h"
 
 namespace coeus {
+
+void split_ends(TensorParallel& parallel, int64_t vocab_size) {
+  using namespace tensor;
+  parallel.apply_to_present({{"tok_embeddings", vocabulary_embedding()},
+                             {"norm", replicated()},
+                             {"output", vocabulary_output(vocab_size)}});
+}
+
+void split_feed_forward(TensorParallel& parallel, const std::string& block) {
+  using namespace tensor;
+  if (parallel.has(block + ".moe"))
+    parallel.apply(block, {{"moe", experts()}});
+  else
+    parallel.apply(block, {{"feed_forward", gather_sequence()},
+                           {"feed_forward.w1", columns()},
+                           {"feed_forward.w3", columns()},
+                           {"feed_forward.w2", rows_to_sequence()}});
+}
 
 void parallelize(Model& model, const std::string& name, ModelParallel& parallel) {
   TensorParallel& tensor = parallel.tensor;

@@ -13,6 +13,12 @@ struct ModelParallel {
   TensorParallel& tensor;
 };
 
+/// What the plans of several families share: how the embedding, the last norm and the output are
+/// split, of a whole model or a stage of it …
+void split_ends(TensorParallel& parallel, int64_t vocab_size);
+/// … and a block's mixture of experts, or its SwiGLU feed-forward layer where it has none.
+void split_feed_forward(TensorParallel& parallel, const std::string& block);
+
 /// Splits a model of the family `name`, or a pipeline stage of it, that was built without memory
 /// (nn::WithoutMemory). Throws ConfigError for a family that cannot be split, and for sizes that
 /// the degrees do not fit.

@@ -9,9 +9,7 @@ namespace coeus::deepseek_v3 {
 void parallelize(Transformer& model, ModelParallel& parallel) {
   using namespace tensor;
   const Sizes& sizes = model.sizes();
-  parallel.tensor.apply_to_present({{"tok_embeddings", vocabulary_embedding()},
-                                    {"norm", replicated()},
-                                    {"output", vocabulary_output(sizes.vocab_size)}});
+  split_ends(parallel.tensor, sizes.vocab_size);
   for (const std::string& block : parallel.tensor.names_of<nn::Block>()) {
     // The latents are the same for all heads: every rank computes them.
     parallel.tensor.apply(block, {{"attention_norm", replicated()},
@@ -27,13 +25,7 @@ void parallelize(Transformer& model, ModelParallel& parallel) {
       parallel.tensor.apply(block, {{"attention.wq_a", replicated()},
                                     {"attention.q_norm", replicated()},
                                     {"attention.wq_b", heads(sizes.n_heads)}});
-    if (parallel.tensor.has(block + ".moe"))
-      parallel.tensor.apply(block, {{"moe", experts()}});
-    else
-      parallel.tensor.apply(block, {{"feed_forward", gather_sequence()},
-                                    {"feed_forward.w1", columns()},
-                                    {"feed_forward.w3", columns()},
-                                    {"feed_forward.w2", rows_to_sequence()}});
+    split_feed_forward(parallel.tensor, block);
   }
   for (const std::string& layer : parallel.tensor.names_of<PredictionLayer>())
     parallel.tensor.apply(layer, {{"enorm", replicated()},

@@ -9,9 +9,7 @@ namespace coeus::llama3 {
 void parallelize(Transformer& model, ModelParallel& parallel) {
   using namespace tensor;
   const Sizes& sizes = model.sizes();
-  parallel.tensor.apply_to_present({{"tok_embeddings", vocabulary_embedding()},
-                                    {"norm", replicated()},
-                                    {"output", vocabulary_output(sizes.vocab_size)}});
+  split_ends(parallel.tensor, sizes.vocab_size);
   for (const std::string& block : parallel.tensor.names_of<nn::Block>())
     parallel.tensor.apply(block,
                           {{"attention_norm", replicated()},

@@ -9,9 +9,7 @@ namespace coeus::qwen3 {
 void parallelize(Transformer& model, ModelParallel& parallel) {
   using namespace tensor;
   const Sizes& sizes = model.sizes();
-  parallel.tensor.apply_to_present({{"tok_embeddings", vocabulary_embedding()},
-                                    {"norm", replicated()},
-                                    {"output", vocabulary_output(sizes.vocab_size)}});
+  split_ends(parallel.tensor, sizes.vocab_size);
   for (const std::string& block : parallel.tensor.names_of<nn::Block>()) {
     parallel.tensor.apply(block,
                           {{"attention_norm", replicated()},
@@ -24,13 +22,7 @@ void parallelize(Transformer& model, ModelParallel& parallel) {
     if (sizes.qk_norm)
       parallel.tensor.apply(
           block, {{"attention.q_norm", replicated()}, {"attention.k_norm", replicated()}});
-    if (parallel.tensor.has(block + ".moe"))
-      parallel.tensor.apply(block, {{"moe", experts()}});
-    else
-      parallel.tensor.apply(block, {{"feed_forward", gather_sequence()},
-                                    {"feed_forward.w1", columns()},
-                                    {"feed_forward.w3", columns()},
-                                    {"feed_forward.w2", rows_to_sequence()}});
+    split_feed_forward(parallel.tensor, block);
   }
 }
 

@@ -29,6 +29,8 @@ void Fsdp::add(const FsdpUnit& of) {
     }
 
   const size_t index = units_.size();
+  units_.push_back(std::move(unit));
+  if (groups_.mesh.world() == 1) return;
   of.entry->add_input_hook([this, index](const at::Tensor& x) {
     enter(index);
     return at_backward(x, [this, index] { after_backward(index); });
@@ -37,7 +39,6 @@ void Fsdp::add(const FsdpUnit& of) {
     leave(index);
     return at_backward(y, [this, index] { before_backward(index); });
   });
-  units_.push_back(std::move(unit));
 }
 
 void Fsdp::materialize() {

@@ -20,7 +20,7 @@ struct FsdpOptions {
   UnitPrecision precision;
   /// Whether a pipeline runs the passes: several forward passes are under way at once and backward
   /// comes in two parts, so that parameters stay whole, and gradients are reduced once a step, by
-  /// reduce(). Otherwise each unit is done by its own layers.
+  /// end_pass(). Otherwise each unit is done by its own layers.
   bool in_pipeline = false;
 };
 

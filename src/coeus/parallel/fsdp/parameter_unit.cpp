@@ -52,7 +52,6 @@ ParameterUnit::ParameterUnit(std::string name, ShardedParameters& parameters,
 void ParameterUnit::add_part(ShardedParameters& parameters, const std::string& name) {
   ShardedParameter& parameter = parameters.at(name);
   Part part;
-  part.name = name;
   part.tensor = parameter.tensor;
   part.whole = parameter.slice.size;
   part.partial_over = parameter.partial_over;

@@ -65,7 +65,6 @@ class ParameterUnit {
 
  private:
   struct Part {
-    std::string name;
     at::Tensor tensor;           ///< the module's
     std::vector<int64_t> whole;  ///< of all pieces together
     std::vector<int64_t> piece;  ///< of this rank's

@@ -178,15 +178,39 @@ BlockMask BlockMask::slice_rows(int64_t begin, int64_t end) const {
               batch_size());
   BlockMask slice;
   slice.rows_.assign(rows_.begin() + begin, rows_.begin() + end);
+  if (is_sharded()) slice.shards_.assign(shards_.begin() + begin, shards_.begin() + end);
   return slice;
+}
+
+const std::shared_ptr<const ContextShard>& BlockMask::shard(int64_t row) const {
+  COEUS_CHECK(is_sharded(), "[BlockMask::shard] this mask's keys are not spread over ranks");
+  COEUS_CHECK(row >= 0 && row < batch_size(), "[BlockMask::shard] row {} is not one of {} rows",
+              row, batch_size());
+  return shards_[row];
+}
+
+BlockMask BlockMask::with_shards(std::vector<std::shared_ptr<const ContextShard>> shards) const {
+  COEUS_CHECK(shards.size() == rows_.size(),
+              "[BlockMask::with_shards] {} shards for {} rows; give one a row", shards.size(),
+              rows_.size());
+  BlockMask sharded = *this;
+  sharded.shards_ = std::move(shards);
+  return sharded;
 }
 
 BlockMask BlockMask::concatenate(std::span<const BlockMask> parts) {
   std::vector<std::shared_ptr<const BlockMaskRow>> rows;
+  std::vector<std::shared_ptr<const ContextShard>> shards;
   for (const BlockMask& part : parts) {
     rows.insert(rows.end(), part.rows_.begin(), part.rows_.end());
+    shards.insert(shards.end(), part.shards_.begin(), part.shards_.end());
   }
-  return BlockMask(std::move(rows));
+  COEUS_CHECK(shards.empty() || shards.size() == rows.size(),
+              "[BlockMask::concatenate] {} of {} rows are spread over ranks; shard all or none",
+              shards.size(), rows.size());
+  BlockMask whole(std::move(rows));
+  whole.shards_ = std::move(shards);
+  return whole;
 }
 
 std::optional<std::vector<Segment>> BlockMask::segments(int64_t number,

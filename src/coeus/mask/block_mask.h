@@ -86,6 +86,8 @@ struct Segment {
   bool operator==(const Segment&) const = default;
 };
 
+struct ContextShard;
+
 /// The lowered mask of a batch of rows, all of one size. A value; rows are shared, never copied.
 class BlockMask {
  public:
@@ -102,6 +104,15 @@ class BlockMask {
   const BlockMaskRow& row(int64_t row) const { return *shared_row(row); }
   /// Rows of one pointer are one lowered row: work done once for it serves all of them.
   const std::shared_ptr<const BlockMaskRow>& shared_row(int64_t row) const;
+
+  /// Whether the rows' keys are spread over ranks (context parallelism): the rows then are this
+  /// rank's queries over all keys, and attention must go through what its layers were given for it
+  /// (parallel/context/).
+  bool is_sharded() const { return !shards_.empty(); }
+  /// Of a row of a mask that is_sharded().
+  const std::shared_ptr<const ContextShard>& shard(int64_t row) const;
+  /// This mask with a shard for each row. Throws Error unless there are as many as rows.
+  BlockMask with_shards(std::vector<std::shared_ptr<const ContextShard>> shards) const;
 
   /// Visible pairs of query and key of one row, and of all rows.
   int64_t area(int64_t row) const { return this->row(row).area; }
@@ -121,9 +132,11 @@ class BlockMask {
 
   /// Rows [begin, end) of the batch: a micro-batch.
   BlockMask slice_rows(int64_t begin, int64_t end) const;
-  /// Queries [begin, end) of every row; any bounds, tiles are cut anew where they must be.
+  /// Queries [begin, end) of every row; any bounds, tiles are cut anew where they must be. Throws
+  /// Error for a sharded mask, whose queries the ranks have agreed on.
   BlockMask slice_queries(int64_t begin, int64_t end) const;
-  /// The rows of all parts, one part after another. Throws Error when sizes differ.
+  /// The rows of all parts, one part after another. Throws Error when sizes differ, or only some
+  /// are sharded.
   static BlockMask concatenate(std::span<const BlockMask> parts);
 
   /// The row as a list of dense attentions, in O(query_length), where it is one: keys stored in the
@@ -134,6 +147,7 @@ class BlockMask {
 
  private:
   std::vector<std::shared_ptr<const BlockMaskRow>> rows_;
+  std::vector<std::shared_ptr<const ContextShard>> shards_;  ///< empty, or one a row
 };
 
 /// A model's masks by name.

@@ -63,17 +63,6 @@ bool block_sparse_takes(const at::Tensor& q, const at::Tensor& v) {
          (dtype == at::kFloat || dtype == at::kBFloat16 || dtype == at::kDouble);
 }
 
-EngineChoice resolve(const at::Tensor& q, const at::Tensor& v, const BlockMask& mask,
-                     AttentionEngine engine) {
-  if (engine == AttentionEngine::kAuto || engine == AttentionEngine::kCheck)
-    return choose_attention_engine(q, v, mask);
-  COEUS_CHECK(engine != AttentionEngine::kBlockSparse || block_sparse_takes(q, v),
-              "[attention] the engine block_sparse takes float32, bfloat16 and double on the CPU "
-              "and head dims up to {}, got {} on {} with {} and {}; use engine reference",
-              kWidestHead, c10::toString(q.scalar_type()), q.device().str(), q.size(3), v.size(3));
-  return {engine, "attention.engine asks for it"};
-}
-
 }  // namespace
 
 AttentionEngine attention_engine_from_name(std::string_view name) {
@@ -134,6 +123,17 @@ EngineChoice choose_attention_engine(const at::Tensor& q, const at::Tensor& v,
   return choice;
 }
 
+EngineChoice resolve_attention_engine(const at::Tensor& q, const at::Tensor& v,
+                                      const BlockMask& mask, AttentionEngine engine) {
+  if (engine == AttentionEngine::kAuto || engine == AttentionEngine::kCheck)
+    return choose_attention_engine(q, v, mask);
+  COEUS_CHECK(engine != AttentionEngine::kBlockSparse || block_sparse_takes(q, v),
+              "[attention] the engine block_sparse takes float32, bfloat16 and double on the CPU "
+              "and head dims up to {}, got {} on {} with {} and {}; use engine reference",
+              kWidestHead, c10::toString(q.scalar_type()), q.device().str(), q.size(3), v.size(3));
+  return {engine, "attention.engine asks for it"};
+}
+
 at::Tensor attention_by(AttentionEngine engine, const at::Tensor& q, const at::Tensor& k,
                         const at::Tensor& v, const BlockMask& mask, double scale) {
   switch (engine) {
@@ -157,7 +157,7 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
   // Autocast would round what an engine keeps in more precision.
   const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
   const double scale = options.scale.value_or(1.0 / std::sqrt(static_cast<double>(q.size(3))));
-  const EngineChoice choice = resolve(q, v, mask, options.engine);
+  const EngineChoice choice = resolve_attention_engine(q, v, mask, options.engine);
   if (options.report == nullptr) return attention_by(choice.engine, q, k, v, mask, scale);
   options.report->add_choice(options.layer, choice, mask);
   if (options.engine == AttentionEngine::kCheck)

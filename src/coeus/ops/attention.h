@@ -81,4 +81,9 @@ struct EngineChoice {
 EngineChoice choose_attention_engine(const at::Tensor& q, const at::Tensor& v,
                                      const BlockMask& mask);
 
+/// What `engine` comes to for them: kAuto and kCheck choose, the others are taken at their word.
+/// Throws Error when block_sparse is asked for what it does not take.
+EngineChoice resolve_attention_engine(const at::Tensor& q, const at::Tensor& v,
+                                      const BlockMask& mask, AttentionEngine engine);
+
 }  // namespace coeus

@@ -13,7 +13,7 @@
 
 #include "coeus/base/error.h"
 #include "coeus/kernels/cpu/attention.h"
-#include "coeus/ops/attention.h"
+#include "coeus/ops/attention_part.h"
 #include "coeus/ops/cpu_dispatch.h"
 #include "coeus/ops/kept_results.h"
 
@@ -323,17 +323,41 @@ class BlockSparseAttention : public torch::autograd::Function<BlockSparseAttenti
   }
 };
 
+void check_kernel(const at::Tensor& q) {
+  COEUS_CHECK(q.device().is_cpu() && (has_cpu_kernel(q) || q.scalar_type() == at::kDouble),
+              "[attention] the engine block_sparse computes float32, bfloat16 and float64 on the "
+              "CPU, got {} on {}; use engine reference",
+              c10::toString(q.scalar_type()), q.device().str());
+}
+
 }  // namespace
+
+AttentionPart block_sparse_part(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                const BlockMask& mask, double scale) {
+  check_kernel(q);
+  auto [out, lse] = with_attention_type(q, [&]<class T>() {
+    return forward<T>(q.contiguous(), k.contiguous(), v.contiguous(), mask, scale);
+  });
+  return {out, lse};
+}
+
+AttentionGradients block_sparse_part_backward(const at::Tensor& grad_out, const at::Tensor& q,
+                                              const at::Tensor& k, const at::Tensor& v,
+                                              const at::Tensor& out, const at::Tensor& lse,
+                                              const BlockMask& mask, double scale) {
+  const variable_list grads = with_attention_type(q, [&]<class T>() {
+    return backward<T>(grad_out.contiguous(), q.contiguous(), k.contiguous(), v.contiguous(),
+                       out.contiguous(), lse.contiguous(), mask, scale);
+  });
+  return {grads[0], grads[1], grads[2]};
+}
 
 std::tuple<at::Tensor, at::Tensor> attention_block_sparse_with_lse(const at::Tensor& q,
                                                                    const at::Tensor& k,
                                                                    const at::Tensor& v,
                                                                    const BlockMask& mask,
                                                                    double scale) {
-  COEUS_CHECK(q.device().is_cpu() && (has_cpu_kernel(q) || q.scalar_type() == at::kDouble),
-              "[attention] the engine block_sparse computes float32, bfloat16 and float64 on the "
-              "CPU, got {} on {}; use engine reference",
-              c10::toString(q.scalar_type()), q.device().str());
+  check_kernel(q);
   const variable_list results = BlockSparseAttention::apply(q, k, v, mask, scale);
   return {results[0], results[1]};
 }

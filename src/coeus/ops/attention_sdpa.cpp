@@ -3,10 +3,11 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/types.h>
 
+#include <limits>
 #include <vector>
 
 #include "coeus/base/error.h"
-#include "coeus/ops/attention.h"
+#include "coeus/ops/attention_part.h"
 #include "coeus/ops/kept_results.h"
 
 namespace coeus {
@@ -56,15 +57,60 @@ at::Tensor keys_of(const at::Tensor& x, const Piece& piece) {
 
 bool sees_nothing(const Piece& piece) { return piece.segment.key_begin == piece.segment.key_end; }
 
+AttentionPart forward_of(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                         const std::vector<Piece>& pieces, double scale) {
+  const auto lse_type = q.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const at::Tensor out = at::empty({q.size(0), q.size(1), q.size(2), v.size(3)}, q.options());
+  // Tokens before heads in memory, as LibTorch itself keeps it and reads it again.
+  const at::Tensor lse = at::full({q.size(0), q.size(1), q.size(2)},
+                                  -std::numeric_limits<double>::infinity(),
+                                  q.options().dtype(lse_type));
+  for (const Piece& piece : pieces) {
+    at::Tensor to = queries_of(out, piece);
+    if (sees_nothing(piece)) {
+      to.zero_();
+      continue;
+    }
+    auto [piece_out, piece_lse] = at::_scaled_dot_product_flash_attention_for_cpu(
+        queries_of(q, piece), keys_of(k, piece), keys_of(v, piece), 0.0, piece.segment.causal, {},
+        scale);
+    to.copy_(piece_out);
+    queries_of(lse, piece).copy_(piece_lse);
+  }
+  return {out, lse.transpose(1, 2)};
+}
+
+AttentionGradients backward_of(const at::Tensor& grad_out, const at::Tensor& q,
+                               const at::Tensor& k, const at::Tensor& v, const at::Tensor& out,
+                               const at::Tensor& lse_of_heads, const std::vector<Piece>& pieces,
+                               double scale) {
+  const at::Tensor lse = lse_of_heads.transpose(1, 2).contiguous();
+  at::Tensor grad_q = at::zeros_like(q);
+  // Keys seen by several pieces collect from each of them, which bfloat16 would round each time.
+  const at::ScalarType sum_type = k.scalar_type() == at::kBFloat16 ? at::kFloat : k.scalar_type();
+  at::Tensor grad_k = at::zeros_like(k, k.options().dtype(sum_type));
+  at::Tensor grad_v = at::zeros_like(v, v.options().dtype(sum_type));
+  for (const Piece& piece : pieces) {
+    if (sees_nothing(piece)) continue;
+    auto [piece_q, piece_k, piece_v] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
+        queries_of(grad_out, piece), queries_of(q, piece), keys_of(k, piece), keys_of(v, piece),
+        queries_of(out, piece), queries_of(lse, piece), 0.0, piece.segment.causal, {}, scale);
+    queries_of(grad_q, piece).copy_(piece_q);
+    keys_of(grad_k, piece).add_(piece_k);
+    keys_of(grad_v, piece).add_(piece_v);
+  }
+  return {grad_q, grad_k.to(k.scalar_type()), grad_v.to(v.scalar_type())};
+}
+
 class SegmentedFlashAttention : public torch::autograd::Function<SegmentedFlashAttention> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& q, const at::Tensor& k,
                             const at::Tensor& v, const std::vector<Piece>& pieces, double scale) {
-    const variable_list results =
-        kept_or_computed([&] { return output_and_lse(q, k, v, pieces, scale); });
-    variable_list saved = {q, k, v};
-    saved.insert(saved.end(), results.begin(), results.end());
-    context->save_for_backward(saved);
+    const variable_list results = kept_or_computed([&] {
+      const AttentionPart part = forward_of(q, k, v, pieces, scale);
+      return variable_list{part.out, part.lse};
+    });
+    context->save_for_backward({q, k, v, results[0], results[1]});
     context->saved_data["scale"] = scale;
     context->saved_data["pieces"] = at::IValue(flatten(pieces));
     return results[0];
@@ -72,47 +118,14 @@ class SegmentedFlashAttention : public torch::autograd::Function<SegmentedFlashA
 
   static variable_list backward(AutogradContext* context, variable_list grads) {
     const variable_list saved = context->get_saved_variables();
-    const at::Tensor &q = saved[0], &k = saved[1], &v = saved[2], &out = saved[3];
-    const double scale = context->saved_data["scale"].toDouble();
-    const std::vector<Piece> pieces = unflatten(context->saved_data["pieces"].toIntVector());
-    const at::Tensor grad_out = grads[0].contiguous();
-    at::Tensor grad_q = at::zeros_like(q);
-    // Keys seen by several pieces collect from each of them, which bfloat16 would round each time.
-    const at::ScalarType sum_type = k.scalar_type() == at::kBFloat16 ? at::kFloat : k.scalar_type();
-    at::Tensor grad_k = at::zeros_like(k, k.options().dtype(sum_type));
-    at::Tensor grad_v = at::zeros_like(v, v.options().dtype(sum_type));
-    size_t next_lse = 4;
-    for (const Piece& piece : pieces) {
-      if (sees_nothing(piece)) continue;
-      auto [piece_q, piece_k, piece_v] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
-          queries_of(grad_out, piece), queries_of(q, piece), keys_of(k, piece), keys_of(v, piece),
-          queries_of(out, piece), saved[next_lse++], 0.0, piece.segment.causal, {}, scale);
-      queries_of(grad_q, piece).copy_(piece_q);
-      keys_of(grad_k, piece).add_(piece_k);
-      keys_of(grad_v, piece).add_(piece_v);
-    }
-    return {grad_q, grad_k.to(k.scalar_type()), grad_v.to(v.scalar_type()), {}, {}};
+    const AttentionGradients of =
+        backward_of(grads[0].contiguous(), saved[0], saved[1], saved[2], saved[3], saved[4],
+                    unflatten(context->saved_data["pieces"].toIntVector()),
+                    context->saved_data["scale"].toDouble());
+    return {of.q, of.k, of.v, {}, {}};
   }
 
  private:
-  /// The output, then the log-sum-exp of each piece that sees something.
-  static variable_list output_and_lse(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                                      const std::vector<Piece>& pieces, double scale) {
-    variable_list results = {at::empty({q.size(0), q.size(1), q.size(2), v.size(3)}, q.options())};
-    for (const Piece& piece : pieces) {
-      at::Tensor to = queries_of(results[0], piece);
-      if (sees_nothing(piece)) {
-        to.zero_();
-        continue;
-      }
-      auto [out, lse] = at::_scaled_dot_product_flash_attention_for_cpu(
-          queries_of(q, piece), keys_of(k, piece), keys_of(v, piece), 0.0, piece.segment.causal, {},
-          scale);
-      to.copy_(out);
-      results.push_back(lse);
-    }
-    return results;
-  }
   static std::vector<int64_t> flatten(const std::vector<Piece>& pieces) {
     std::vector<int64_t> numbers;
     for (const Piece& p : pieces)
@@ -129,20 +142,50 @@ class SegmentedFlashAttention : public torch::autograd::Function<SegmentedFlashA
   }
 };
 
-}  // namespace
+/// How many query heads share a key head. The CPU's flash attention has no grouped heads.
+int64_t heads_a_key_head(const at::Tensor& q, const at::Tensor& k) { return q.size(2) / k.size(2); }
+at::Tensor repeated(const at::Tensor& x, int64_t times) {
+  return times == 1 ? x : x.repeat_interleave(times, 2);
+}
+/// The gradient of `repeated`.
+at::Tensor summed(const at::Tensor& grad, int64_t times) {
+  return times == 1 ? grad : grad.unflatten(2, {-1, times}).sum(3);
+}
 
-at::Tensor attention_sdpa(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                          const BlockMask& mask, double scale) {
+void check_takes(const at::Tensor& q, const at::Tensor& v) {
   COEUS_CHECK(
       q.device().is_cpu() && q.size(3) == v.size(3),
       "[attention] the engine sdpa wants tensors on the CPU and equal head dims of k and v, "
       "got {} and {} and {}; use engine reference",
-      q.device().str(), k.size(3), v.size(3));
-  // The CPU's flash attention has no grouped heads.
-  const int64_t shared = q.size(2) / k.size(2);
-  const at::Tensor k_all = shared == 1 ? k : k.repeat_interleave(shared, 2);
-  const at::Tensor v_all = shared == 1 ? v : v.repeat_interleave(shared, 2);
-  return SegmentedFlashAttention::apply(q, k_all, v_all, pieces_of(mask), scale);
+      q.device().str(), q.size(3), v.size(3));
+}
+
+}  // namespace
+
+AttentionPart sdpa_part(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                        const BlockMask& mask, double scale) {
+  check_takes(q, v);
+  const int64_t shared = heads_a_key_head(q, k);
+  return forward_of(q, repeated(k, shared), repeated(v, shared), pieces_of(mask), scale);
+}
+
+AttentionGradients sdpa_part_backward(const at::Tensor& grad_out, const at::Tensor& q,
+                                      const at::Tensor& k, const at::Tensor& v,
+                                      const at::Tensor& out, const at::Tensor& lse,
+                                      const BlockMask& mask, double scale) {
+  const int64_t shared = heads_a_key_head(q, k);
+  const AttentionGradients of =
+      backward_of(grad_out.contiguous(), q, repeated(k, shared), repeated(v, shared), out, lse,
+                  pieces_of(mask), scale);
+  return {of.q, summed(of.k, shared), summed(of.v, shared)};
+}
+
+at::Tensor attention_sdpa(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                          const BlockMask& mask, double scale) {
+  check_takes(q, v);
+  const int64_t shared = heads_a_key_head(q, k);
+  return SegmentedFlashAttention::apply(q, repeated(k, shared), repeated(v, shared),
+                                        pieces_of(mask), scale);
 }
 
 }  // namespace coeus

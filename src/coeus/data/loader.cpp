@@ -30,6 +30,7 @@ void check(const LoaderOptions& options) {
   at_least_one("local_batch_size", options.local_batch_size);
   at_least_one("the number of data-parallel ranks", options.dp_world);
   at_least_one("the number of prefetched batches", options.prefetch);
+  at_least_one("the number of batches of a step", options.batches_per_step);
   COEUS_CHECK_CONFIG(options.seq_len < std::numeric_limits<int32_t>::max(),
                      "[loader] seq_len must be below 2^31 - 1, got {}", options.seq_len);
   COEUS_CHECK_CONFIG(options.dp_rank >= 0 && options.dp_rank < options.dp_world,
@@ -58,10 +59,10 @@ std::unique_ptr<RowSource> make_source(Dataset& dataset, TextEncoder encoder,
 }  // namespace
 
 Loader::Loader(std::unique_ptr<Dataset> dataset, TextEncoder encoder, const LoaderOptions& options,
-               MaskFunction masks)
+               FinishBatches finish)
     : dataset_(std::move(dataset)),
       options_(checked(options)),
-      masks_(std::move(masks)),
+      finish_(std::move(finish)),
       source_(make_source(*dataset_, std::move(encoder), options_)) {
   first_state_ = state_ = source_state();
   start();
@@ -86,18 +87,20 @@ void Loader::work(const std::stop_token& stop) {
   try {
     dataset_->set_stop(stop);
     while (!stop.stop_requested()) {
-      auto batch = make_batch();
+      std::vector<Batch> step = make_step();
       std::unique_lock lock(mutex_);
-      if (!batch) {
+      for (Batch& batch : step) {
+        const bool has_room = changed_.wait(
+            lock, stop, [&] { return ready_.size() < static_cast<size_t>(options_.prefetch); });
+        if (!has_room) return;
+        ready_.push_back(std::move(batch));
+        changed_.notify_all();
+      }
+      if (static_cast<int64_t>(step.size()) < options_.batches_per_step) {
         ended_ = true;
         changed_.notify_all();
         return;
       }
-      bool has_room = changed_.wait(
-          lock, stop, [&] { return ready_.size() < static_cast<size_t>(options_.prefetch); });
-      if (!has_room) return;
-      ready_.push_back(std::move(*batch));
-      changed_.notify_all();
     }
   } catch (const ReadStopped&) {
   } catch (...) {
@@ -123,11 +126,28 @@ std::optional<Batch> Loader::next() {
   return batch;
 }
 
+std::vector<Batch> Loader::make_step() {
+  std::vector<Batch> step;
+  while (static_cast<int64_t>(step.size()) < options_.batches_per_step) {
+    auto batch = make_batch();
+    if (!batch) break;
+    step.push_back(std::move(*batch));
+  }
+  if (finish_ && !step.empty()) {
+    const auto start = Clock::now();
+    finish_(step);
+    const double seconds = seconds_since(start) / static_cast<double>(step.size());
+    for (Batch& batch : step) batch.mask_seconds = seconds;
+  }
+  return step;
+}
+
 std::optional<Batch> Loader::make_batch() {
-  auto start = Clock::now();
+  const auto start = Clock::now();
   int64_t rows = options_.local_batch_size;
   auto size = static_cast<size_t>(rows * options_.seq_len);
-  Batch batch{.batch_size = rows, .seq_len = options_.seq_len};
+  Batch batch{
+      .batch_size = rows, .seq_len = options_.seq_len, .row_length = options_.seq_len};
   batch.tokens.resize(size, source_->padding_token());
   batch.labels.resize(size, kIgnoredLabel);
   batch.positions.resize(size);
@@ -149,7 +169,7 @@ std::optional<Batch> Loader::make_batch() {
   }
   if (sample == 0) return std::nullopt;
 
-  batch.valid_labels = static_cast<int64_t>(size) - std::ranges::count(batch.labels, kIgnoredLabel);
+  batch.valid_labels = batch.own_labels();
   batch.images.layout = layout_of(batch.images.grids);
   samples_ += sample;
   while (row < rows) {
@@ -161,12 +181,6 @@ std::optional<Batch> Loader::make_batch() {
     fill_row(batch, row++, std::move(padding));
   }
   batch.read_seconds = seconds_since(start);
-
-  if (masks_) {
-    start = Clock::now();
-    batch.masks = masks_(batch.layouts, batch.images.layout);
-    batch.mask_seconds = seconds_since(start);
-  }
   batch.state_after = source_state();
   return batch;
 }

@@ -13,6 +13,7 @@
 #include <span>
 #include <stop_token>
 #include <thread>
+#include <vector>
 
 #include "coeus/data/batch.h"
 #include "coeus/data/dataset.h"
@@ -35,16 +36,17 @@ struct LoaderOptions {
   int64_t vocab_size = 0;
   Positions positions = Positions::kSequence;
   int64_t prefetch = 4;  ///< batches that may wait ready
+  int64_t batches_per_step = 1;  ///< that are finished together: see FinishBatches
   bool infinite = true;  ///< start over when the data ends; otherwise `next` comes to an end
   std::optional<ImageRowOptions> images = {};  ///< set: rows are made by ImageRows
 };
 
-/// Lowers the masks of a batch's rows and of its images (an empty layout without any); called in
-/// the loader's thread.
-using MaskFunction = std::function<AttentionMasks(std::span<const SequenceLayout> rows,
-                                                  const SequenceLayout& images)>;
+/// Makes the batches of one step of this rank (fewer at the end of a finite loader) ready to be
+/// trained on, in the loader's thread: lowers their masks, selects this rank's tokens. It may move
+/// rows from one batch to another, but none in or out.
+using FinishBatches = std::function<void(std::span<Batch> step)>;
 
-/// Reads, tokenizes, packs and lowers masks in a thread of its own.
+/// Reads, tokenizes, packs and finishes batches in a thread of its own.
 ///
 /// Sample g is piece g of the token stream (TokenStream), or row g of ImageRows. Micro-batch k of
 /// all ranks together is samples k * W * L to (k + 1) * W * L - 1, W ranks of L rows each, of which
@@ -63,7 +65,7 @@ class Loader {
   /// without options for them. Errors in the data come
   /// out of `next`, after the batches before them.
   Loader(std::unique_ptr<Dataset> dataset, TextEncoder encoder, const LoaderOptions& options,
-         MaskFunction masks = {});
+         FinishBatches finish = {});
   /// Ends the thread; a long read or decompression is broken off.
   ~Loader();
   Loader(const Loader&) = delete;
@@ -90,6 +92,8 @@ class Loader {
   void start();
   void stop();
   void work(const std::stop_token& stop);
+  /// Those of a step that there are.
+  std::vector<Batch> make_step();
   std::optional<Batch> make_batch();
   void fill_row(Batch& batch, int64_t row, TokenAttributes attributes) const;
   void place(const nlohmann::json& state);
@@ -97,7 +101,7 @@ class Loader {
 
   std::unique_ptr<Dataset> dataset_;
   LoaderOptions options_;
-  MaskFunction masks_;
+  FinishBatches finish_;
 
   // The thread's alone while it runs.
   std::unique_ptr<RowSource> source_;

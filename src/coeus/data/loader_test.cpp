@@ -122,12 +122,13 @@ TEST_F(Loading, LowersMasksOfTheRowsInItsThread) {
   std::thread::id lowered_in;
   std::vector<std::vector<int32_t>> documents;
   Loader loader(data({"abc", "d", "efghijk"}), byte_encoder(), kSmall,
-                [&](std::span<const SequenceLayout> layouts, const SequenceLayout&) {
+                [&](std::span<Batch> step) {
                   if (documents.empty()) {
                     lowered_in = std::this_thread::get_id();
-                    for (const auto& row : layouts) documents.push_back(row.key()->document);
+                    for (const auto& row : step[0].layouts)
+                      documents.push_back(row.key()->document);
                   }
-                  return AttentionMasks{{"main", BlockMask{}}};
+                  step[0].masks = {{"main", BlockMask{}}};
                 });
   auto batch = loader.next();
   EXPECT_EQ(batch->masks.count("main"), 1u);
@@ -142,10 +143,9 @@ TEST_F(Loading, PrefetchesAsManyAsAskedAndNoMore) {
   auto options = kSmall;
   options.prefetch = 2;
   Loader loader(data(some_texts(40)), byte_encoder(), options,
-                [&](std::span<const SequenceLayout>, const SequenceLayout&) {
+                [&](std::span<Batch>) {
                   furthest = std::max<int>(furthest, ++made - asked);
                   made.notify_one();
-                  return AttentionMasks{};
                 });
   for (int i = 0; i < 50; ++i) {
     // Two wait ready, and a third for room.
@@ -225,11 +225,30 @@ TEST_F(Loading, DeliversGoodBatchesAndThenTheThreadsErrorAgainAndAgain) {
   EXPECT_EQ(loader.state()["samples"], 10);
 }
 
-TEST_F(Loading, PassesOnAnErrorOfTheMaskFunction) {
+TEST_F(Loading, FinishesTheBatchesOfAStepTogether) {
+  std::vector<size_t> together;
+  auto options = kSmall;
+  options.batches_per_step = 3;
+  Loader loader(data(some_texts(40)), byte_encoder(), options, [&](std::span<Batch> step) {
+    if (together.empty()) std::swap(step[0].tokens, step[2].tokens);
+    together.push_back(step.size());
+  });
+  Loader alone(data(some_texts(40)), byte_encoder(), kSmall);
+  std::vector<Batch> moved, plain;
+  for (int i = 0; i < 3; ++i) {
+    moved.push_back(*loader.next());
+    plain.push_back(*alone.next());
+  }
+  EXPECT_EQ(together.front(), 3U);
+  EXPECT_EQ(moved[0].tokens, plain[2].tokens);
+  EXPECT_EQ(moved[1].tokens, plain[1].tokens);
+  EXPECT_EQ(moved[2].tokens, plain[0].tokens);
+  EXPECT_EQ(loader.state(), alone.state());
+}
+
+TEST_F(Loading, PassesOnAnErrorOfTheFunctionThatFinishesBatches) {
   Loader loader(data({"abc"}), byte_encoder(), kSmall,
-                [](std::span<const SequenceLayout>, const SequenceLayout&) -> AttentionMasks {
-                  throw std::runtime_error("no mask today");
-                });
+                [](std::span<Batch>) { throw std::runtime_error("no mask today"); });
   EXPECT_EQ(message_of<std::runtime_error>([&] { loader.next(); }), "no mask today");
 }
 

@@ -22,7 +22,7 @@ void Validator::validate(ParallelModel& model, int64_t step, MetricsProcessor& m
   for (int64_t i = 0; config_.steps == -1 || i < config_.steps; ++i) {
     const std::optional<Batch> batch = loader_->next();
     if (!batch) break;
-    metrics.add_batch(batch->batch_size * batch->seq_len * groups_.mesh.data_ranks(),
+    metrics.add_batch(batch->batch_size * batch->row_length * groups_.mesh.data_ranks(),
                       loader_->last_wait_seconds());
     loss += model.evaluate(*batch);
     valid_labels += batch->valid_labels;

@@ -28,6 +28,9 @@ struct ImagePatches {
   std::vector<float> values;  ///< [patches, patch_dim], as patchify.h orders them
   std::vector<ImageGrid> grids;  ///< one an image; patches go row by row
   int32_t token = -1;            ///< stands in the rows for each patch; -1 in a run without images
+  /// The patch that each image token of the rows stands for, where not one after another: under
+  /// context parallelism, where a rank has some tokens of an image, and all of its patches.
+  std::vector<int64_t> order = {};
   /// layout_of(grids): one document an image.
   SequenceLayout layout = SequenceLayout::self({});
 

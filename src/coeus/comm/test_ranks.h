@@ -13,16 +13,19 @@
 namespace coeus {
 
 /// Runs f(groups) in a thread for each rank of `degrees` and waits for all. Rethrows the first
-/// rank's exception, of those that are not about another rank's end where there are such.
+/// rank's exception, of those that are not about another rank's end where there are such. `log`:
+/// whom each rank tells what it exchanges, where anyone.
 inline void run_ranks(const ParallelDegrees& degrees,
-                      const std::function<void(const ParallelGroups&)>& f) {
+                      const std::function<void(const ParallelGroups&)>& f,
+                      const std::function<CollectiveLog*(int64_t rank)>& log = {}) {
   const auto store = c10::make_intrusive<c10d::HashStore>();
-  const Rendezvous rendezvous = {store, "127.0.0.1", std::chrono::seconds(60)};
   std::vector<std::exception_ptr> errors(degrees.world());
   std::vector<std::thread> ranks;
   for (int64_t rank = 0; rank < degrees.world(); ++rank)
     ranks.emplace_back([&, rank] {
       try {
+        const Rendezvous rendezvous = {store, "127.0.0.1", std::chrono::seconds(60),
+                                       log ? log(rank) : nullptr};
         f(make_parallel_groups(rendezvous, Mesh(degrees, rank)));
       } catch (...) {
         errors[rank] = std::current_exception();

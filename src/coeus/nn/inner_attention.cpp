@@ -4,6 +4,8 @@
 
 #include <utility>
 
+#include "coeus/base/error.h"
+
 namespace coeus::nn {
 
 InnerAttentionImpl::InnerAttentionImpl(AttentionEngine engine, std::optional<double> scale)
@@ -11,7 +13,11 @@ InnerAttentionImpl::InnerAttentionImpl(AttentionEngine engine, std::optional<dou
 
 at::Tensor InnerAttentionImpl::forward(const at::Tensor& q, const at::Tensor& k,
                                        const at::Tensor& v, const BlockMask& mask) {
-  return coeus::attention(q, k, v, mask, options_);
+  if (!mask.is_sharded()) return coeus::attention(q, k, v, mask, options_);
+  COEUS_CHECK(sharded_attention_,
+              "[InnerAttention] the mask's keys are spread over ranks and this layer does not know "
+              "how to reach them; call apply_context_parallel on the model");
+  return sharded_attention_(q, k, v, mask, options_);
 }
 
 void InnerAttentionImpl::report_to(std::shared_ptr<AttentionReport> report, std::string layer) {

@@ -82,6 +82,16 @@ void describe(ParallelismConfig& config, ConfigSection& section) {
              "How keys and values reach the queries of other ranks. Own key.")
       .one_of({"auto", "allgather", "ring", "alltoall", "needed"});
   section
+      .field("context_parallel_slack", config.context_parallel_slack,
+             "By which share of the mean a rank may have more or fewer tokens, for the balancer "
+             "joint. Own key.")
+      .at_least(0.0)
+      .at_most(0.9);
+  section.field("show_context_parallel_plan", config.show_context_parallel_plan,
+                "Log how the first batch's rows are dealt to ranks. Own key.");
+  section.field("check_context_parallel_plan", config.check_context_parallel_plan,
+                "Compare the ranks' plans at every step. Own key.");
+  section
       .field("expert_parallel_degree", config.expert_parallel_degree,
              "Ranks over which a layer's experts are spread.")
       .at_least(1);

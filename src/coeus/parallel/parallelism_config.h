@@ -1,4 +1,4 @@
-// The [parallelism] section: TorchTitan's keys and defaults, and two of coeus's own.
+// The [parallelism] section: TorchTitan's keys and defaults, and some of coeus's own.
 #pragma once
 
 #include <cstdint>
@@ -32,6 +32,9 @@ struct ParallelismConfig {
   std::string context_parallel_rotate_method = "allgather";  ///< "allgather" or "alltoall" (a ring)
   std::string context_parallel_load_balancer = "joint";      ///< coeus's own key
   std::string context_parallel_method = "auto";              ///< coeus's own key
+  double context_parallel_slack = 0;                         ///< coeus's own key
+  bool show_context_parallel_plan = false;                   ///< coeus's own key
+  bool check_context_parallel_plan = false;                  ///< coeus's own key
   std::int64_t expert_parallel_degree = 1;
   std::int64_t expert_tensor_parallel_degree = 1;
   bool operator==(const ParallelismConfig&) const = default;

@@ -46,7 +46,7 @@ class Transformer : public Decoder {
   Transformer(const Sizes& sizes, AttentionEngine engine, const at::TensorOptions& options);
 
   AttentionShape attention_shape() const override {
-    return {sizes_.n_heads, sizes_.head_dim, sizes_.head_dim};
+    return {sizes_.n_heads, sizes_.head_dim, sizes_.head_dim, sizes_.n_kv_heads};
   }
 
  private:

@@ -135,6 +135,12 @@ AttentionMasks Decoder::get_attention_masks(std::span<const SequenceLayout> rows
   return lowered;
 }
 
+std::map<std::string, int64_t> Decoder::layers_by_mask() const {
+  std::map<std::string, int64_t> layers;
+  for (const auto& [name, mask] : sizes_.masks) layers[name] = sizes_.n_layers;
+  return layers;
+}
+
 std::vector<OrderSensitiveBuffer> Decoder::get_order_sensitive_buffers(int64_t batch_size,
                                                                        int64_t seq_len) const {
   const std::vector<int64_t> shape = {batch_size, seq_len};

@@ -42,6 +42,8 @@ class Decoder : public Model {
   std::string pipeline_obstacle() const override;
   int64_t hidden_size() const override { return sizes_.dim; }
   AttentionMasks get_attention_masks(std::span<const SequenceLayout> rows) const override;
+  /// All layers under a model's only mask; a model with several says which layers take which.
+  std::map<std::string, int64_t> layers_by_mask() const override;
   std::vector<OrderSensitiveBuffer> get_order_sensitive_buffers(int64_t batch_size,
                                                                 int64_t seq_len) const override;
   void init_weights(uint64_t seed) override;

@@ -4,6 +4,7 @@
 #include <torch/nn/module.h>
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -30,6 +31,7 @@ struct ImageTensors {
   at::Tensor patches;            ///< float32 [1, patches, patch_dim], of all; undefined without
   std::vector<ImageGrid> grids;  ///< one an image
   int64_t token = -1;            ///< stands in the rows for each patch
+  at::Tensor order;  ///< int64 [image tokens], the patch of each; undefined: one after another
 
   int64_t count() const { return patches.defined() ? patches.size(1) : 0; }
 };
@@ -83,6 +85,8 @@ class Model : public torch::nn::Module {
                                   const AttentionMasks& masks);
   /// Why the model cannot be cut into parts ("its output …"); empty when it can.
   virtual std::string pipeline_obstacle() const { return "it has no parts"; }
+  /// Why the tokens of a row cannot be spread over ranks; empty when they can.
+  virtual std::string context_obstacle() const { return ""; }
   /// The width of the hidden states that pass from part to part.
   virtual int64_t hidden_size() const { return 0; }
 
@@ -95,8 +99,11 @@ class Model : public torch::nn::Module {
   virtual AttentionMasks get_image_masks(const SequenceLayout&) const { return {}; }
 
   /// Everything that depends on the order of the sequence and so must follow the tokens wherever
-  /// context or pipeline parallelism takes them. Masks are not among them: they are made from the
-  /// tokens' attributes, which travel with the tokens.
+  /// context or pipeline parallelism takes them. Returns one entry a buffer, in any order: its name
+  /// among those of a batch, the shape that it has for `batch_size` rows of `seq_len` tokens, and
+  /// which dimension of that is the sequence. Nothing is allocated. Masks are not among them: they
+  /// are made from the tokens' attributes, which travel with the tokens; nor are tables that are
+  /// looked up by position, such as RoPE's, which no order of tokens changes (docs/composability.md).
   virtual std::vector<OrderSensitiveBuffer> get_order_sensitive_buffers(int64_t batch_size,
                                                                         int64_t seq_len) const = 0;
 
@@ -148,8 +155,13 @@ class Model : public torch::nn::Module {
     int64_t heads = 0;
     int64_t key_dim = 0;
     int64_t value_dim = 0;
+    int64_t kv_heads = 0;  ///< heads of keys and values, which query heads share
   };
   virtual AttentionShape attention_shape() const = 0;
+
+  /// How many layers attend under each mask of get_attention_masks(): what each weighs when context
+  /// parallelism balances all of them at once. A mask that is not named counts as one layer.
+  virtual std::map<std::string, int64_t> layers_by_mask() const { return {}; }
 
   /// The loss of logits as they leave the model, summed over labels.
   at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& labels) const;
@@ -161,6 +173,13 @@ class Model : public torch::nn::Module {
 /// Throws ConfigError unless pipeline parallelism can cut the model; `name`: as it is configured
 /// ("qwen3 0.6B").
 void check_pipeline(const Model& model, const std::string& name);
+
+/// Throws ConfigError unless context parallelism can spread the model's rows; `name` as above. And
+/// Error unless the buffers that it declares to depend on the order of the sequence are those that
+/// follow the tokens to their ranks (tokens, labels and positions), each [batch_size, seq_len] with
+/// the sequence in dimension 1.
+void check_context_parallel(const Model& model, const std::string& name, int64_t batch_size,
+                            int64_t seq_len);
 
 /// All parameters by their TorchTitan name ("layers.0.attention.wq.weight"), in order.
 std::vector<std::pair<std::string, at::Tensor>> named_parameters_of(const Model& model);

@@ -5,6 +5,7 @@
 #include "coeus/nn/init.h"
 #include "coeus/nn/parameter.h"
 #include "coeus/parallel/activation_checkpoint.h"
+#include "coeus/parallel/context/context_attention.h"
 #include "coeus/parallel/expert/expert_parallel.h"
 
 namespace coeus {
@@ -19,6 +20,7 @@ ModelPart::ModelPart(const PartOptions& options, const ParallelGroups& groups) :
   tensor_ = std::make_unique<TensorParallel>(groups_, *model_, *parameters_, options.tensor);
   ModelParallel parallel = {*tensor_};
   parallelize(*model_, options.model.name, parallel);
+  apply_context_parallel(*model_, groups_);
   apply_expert_parallel(*model_, *parameters_, groups_);
   apply_activation_checkpoint(model_->blocks(), options.activation_checkpoint);
   fsdp_ = std::make_unique<Fsdp>(groups_, *parameters_, options.fsdp);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "coeus/mask/context_shard.h"
 #include "coeus/mask/draw.h"
 
 namespace coeus {
@@ -16,12 +17,20 @@ std::string rows_name(int64_t begin, int64_t end) {
                           : fmt::format("rows {} to {}", begin, end - 1);
 }
 
-/// The name of the mask that a layer was first called with; "" when it is none of `masks`, as when
-/// context parallelism lowered it anew for a shard.
+/// Whether a layer was called with the mask's row, or with one that context parallelism computes by
+/// in its place.
+bool is_of_row(const AttentionLayerReport& layer, const BlockMask& mask, int64_t row) {
+  if (mask.shared_row(row) == layer.first_mask_row) return true;
+  if (!mask.is_sharded()) return false;
+  const auto& pieces = mask.shard(row)->pieces;
+  return std::find(pieces.begin(), pieces.end(), layer.first_mask_row) != pieces.end();
+}
+
+/// The name of the mask that a layer was first called with; "" when it is none of `masks`.
 std::string mask_name(const AttentionLayerReport& layer, const AttentionMasks& masks) {
   for (const auto& [name, mask] : masks)
     for (int64_t row = 0; row < mask.batch_size(); ++row)
-      if (mask.shared_row(row) == layer.first_mask_row) return name;
+      if (is_of_row(layer, mask, row)) return name;
   return "";
 }
 

@@ -58,8 +58,8 @@ std::shared_ptr<const Tokenizer> load_tokenizer(const JobConfig& config, int64_t
 
 std::unique_ptr<Loader> make_training_loader(const JobConfig& config,
                                              std::shared_ptr<const Tokenizer> tokenizer,
-                                             int64_t vocab_size, MaskFunction masks,
-                                             const DataRank& rank) {
+                                             int64_t vocab_size, FinishBatches finish,
+                                             const DataRank& rank, int64_t batches_per_step) {
   const TrainingConfig& training = config.training;
   DatasetOptions dataset = {
       .shuffle = training.shuffle, .seed = seed_of(config), .vocab_size = vocab_size};
@@ -76,15 +76,16 @@ std::unique_ptr<Loader> make_training_loader(const JobConfig& config,
       .dp_world = rank.ranks,
       .vocab_size = vocab_size,
       .positions = training.positions == "document" ? Positions::kDocument : Positions::kSequence,
+      .batches_per_step = batches_per_step,
       .images = image_rows(config, dataset, training.local_batch_size, tokenizer.get())};
   return std::make_unique<Loader>(make_dataset(dataset),
                                   tokenizer ? make_text_encoder(tokenizer) : TextEncoder{}, options,
-                                  std::move(masks));
+                                  std::move(finish));
 }
 
 std::unique_ptr<Loader> make_validation_loader(const JobConfig& config,
                                                std::shared_ptr<const Tokenizer> tokenizer,
-                                               int64_t vocab_size, MaskFunction masks,
+                                               int64_t vocab_size, FinishBatches finish,
                                                const DataRank& rank) {
   const ValidationConfig& validation = config.validation;
   const DatasetOptions dataset = {.name = validation.dataset,
@@ -103,7 +104,7 @@ std::unique_ptr<Loader> make_validation_loader(const JobConfig& config,
       .images = image_rows(config, dataset, validation.local_batch_size, tokenizer.get())};
   return std::make_unique<Loader>(make_dataset(dataset),
                                   tokenizer ? make_text_encoder(tokenizer) : TextEncoder{}, options,
-                                  std::move(masks));
+                                  std::move(finish));
 }
 
 }  // namespace coeus

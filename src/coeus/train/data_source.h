@@ -21,16 +21,17 @@ struct DataRank {
   int64_t ranks = 1;
 };
 
-/// The loader of [training], endless.
+/// The loader of [training], endless. `batches_per_step`: see LoaderOptions.
 std::unique_ptr<Loader> make_training_loader(const JobConfig& config,
                                              std::shared_ptr<const Tokenizer> tokenizer,
-                                             int64_t vocab_size, MaskFunction masks,
-                                             const DataRank& rank = {});
+                                             int64_t vocab_size, FinishBatches finish,
+                                             const DataRank& rank = {},
+                                             int64_t batches_per_step = 1);
 
 /// The loader of [validation], which ends with the data when validation.steps is -1.
 std::unique_ptr<Loader> make_validation_loader(const JobConfig& config,
                                                std::shared_ptr<const Tokenizer> tokenizer,
-                                               int64_t vocab_size, MaskFunction masks,
+                                               int64_t vocab_size, FinishBatches finish,
                                                const DataRank& rank = {});
 
 }  // namespace coeus

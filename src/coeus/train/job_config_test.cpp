@@ -137,13 +137,13 @@ TEST_F(JobConfigTest, NeedsNoFileAndTakesItsNameFromAFlag) {
 TEST_F(JobConfigTest, TellsAllMistakesOfFileAndFlagsAtOnce) {
   const std::string path = folder + "/job.toml";
   EXPECT_THAT(mistakes("[training]\nlr = 1e-3\nsteps = \"ten\"\n[parallelism]\n"
-                       "context_parallel_degree = 2",
+                       "enable_async_tensor_parallel = true",
                        {"--checkpoint.intervall=5", "stray"}),
               AllOf(HasSubstr("5 mistakes in the configuration:"),
                     HasSubstr(path + ":2: unknown key training.lr; did you mean optimizer.lr?"),
                     HasSubstr(path + ":3: training.steps = \"ten\": expected a whole number"),
-                    HasSubstr(path + ":5: parallelism.context_parallel_degree = 2: not "
-                                     "supported yet: context parallelism"),
+                    HasSubstr(path + ":5: parallelism.enable_async_tensor_parallel = true: not "
+                                     "supported yet: overlapping"),
                     HasSubstr("--checkpoint.intervall: unknown flag; did you mean "
                               "--checkpoint.interval?"),
                     HasSubstr("stray: unexpected argument")));

@@ -174,9 +174,28 @@ void tell_what_is_not_needed(const JobConfig& config, ConfigReport& report) {
                     place_of(report, "parallelism.enable_compiled_autograd")));
 }
 
+/// TorchTitan's key counts where coeus's own is not set.
+void follow_rotate_method(JobConfig& config, ConfigReport& report, ConfigMistakes& mistakes) {
+  constexpr const char* kRotate = "parallelism.context_parallel_rotate_method";
+  constexpr const char* kMethod = "parallelism.context_parallel_method";
+  if (!report.is_set(kRotate)) return;
+  std::string& method = config.parallelism.context_parallel_method;
+  const bool is_ring = config.parallelism.context_parallel_rotate_method == "alltoall";
+  if (!report.is_set(kMethod)) {
+    method = is_ring ? "ring" : "allgather";
+    report.sources[kMethod] = report.source_of(kRotate);
+  } else if (is_ring && method != "ring") {
+    // A printed configuration sets both; the default of the older key then says nothing.
+    mistakes.push_back(fmt::format(
+        "{} = \"alltoall\": is TorchTitan's word for a ring, and {} is \"{}\"; set one of the two",
+        place_of(report, kRotate), kMethod, method));
+  }
+}
+
 }  // namespace
 
 void replace_deprecated_keys(JobConfig& config, ConfigReport& report, ConfigMistakes& mistakes) {
+  follow_rotate_method(config, report, mistakes);
   const std::optional<std::string>& older = config.model.tokenizer_path;
   if (!older) return;
   if (report.is_set("model.hf_assets_path") && config.model.hf_assets_path != *older) {

@@ -47,7 +47,6 @@ const std::vector<Asked> kUnsupported = {
     {{"--data.spatial_merge_size=2"}, "data.spatial_merge_size"},
     {{"--parallelism.pipeline_parallel_split_points=layers.2"},
      "parallelism.pipeline_parallel_split_points"},
-    {{"--parallelism.context_parallel_degree=2"}, "parallelism.context_parallel_degree"},
     {{"--parallelism.enable_async_tensor_parallel"}, "parallelism.enable_async_tensor_parallel"},
     {{"--activation_checkpoint.mode=memory_budget"}, "activation_checkpoint.mode"},
     {{"--memory_estimation.enable"}, "memory_estimation.enable"},
@@ -109,6 +108,23 @@ TEST(JobRules, TheGlobalBatchIsAMultipleOfTheLocal) {
   EXPECT_THAT(refusal({"--training.local_batch_size=8", "--training.global_batch_size=12"}),
               HasSubstr("--training.global_batch_size: training.global_batch_size = 12: must be a "
                         "multiple of training.local_batch_size x data-parallel ranks = 8 x 1 = 8"));
+}
+
+std::string context_method(std::vector<std::string> flags) {
+  return load_job_config(flags).parallelism.context_parallel_method;
+}
+
+TEST(JobRules, TorchTitansRotateMethodCountsWhereItIsSet) {
+  EXPECT_EQ(context_method({}), "auto");
+  EXPECT_EQ(context_method({"--parallelism.context_parallel_rotate_method=allgather"}),
+            "allgather");
+  EXPECT_EQ(context_method({"--parallelism.context_parallel_rotate_method=alltoall"}), "ring");
+  EXPECT_EQ(context_method({"--parallelism.context_parallel_rotate_method=allgather",
+                            "--parallelism.context_parallel_method=needed"}),
+            "needed");
+  EXPECT_THAT(refusal({"--parallelism.context_parallel_rotate_method=alltoall",
+                       "--parallelism.context_parallel_method=needed"}),
+              HasSubstr("set one of the two"));
 }
 
 TEST(JobRules, ATraceFitsBetweenTraces) {

@@ -28,6 +28,11 @@ bool checks_attention(const JobConfig& config) {
   return attention_engine_from_name(config.attention.engine) == AttentionEngine::kCheck;
 }
 
+/// Of a row that context parallelism spreads.
+double tokens_of_rank(int64_t seq_len, int64_t cp) {
+  return static_cast<double>((seq_len + cp - 1) / cp);
+}
+
 /// The share of the model's masks that the reference engine serves or checks, for rows of one
 /// document each.
 double share_of_reference(const Model& model, const JobConfig& config, int64_t batch_size,
@@ -52,18 +57,19 @@ double share_of_reference(const Model& model, const JobConfig& config, int64_t b
   return masks.empty() ? 0 : on_reference / static_cast<double>(masks.size());
 }
 
-/// Bytes of one layer's scores, times as many bytes as a pair of query and key takes in each head.
+/// Bytes of one layer's scores of a rank's tokens over all, times as many bytes as a pair of query
+/// and key takes in each head.
 double dense_scores(const Model& model, const JobConfig& config, int64_t batch_size,
-                    int64_t seq_len, double bytes_a_head) {
+                    int64_t seq_len, int64_t cp, double bytes_a_head) {
   const auto heads = static_cast<double>(model.attention_shape().heads);
-  const double pairs =
-      static_cast<double>(batch_size) * static_cast<double>(seq_len) * static_cast<double>(seq_len);
+  const double pairs = static_cast<double>(batch_size) * tokens_of_rank(seq_len, cp) *
+                       static_cast<double>(seq_len);
   // The dense mask itself takes a byte, twice.
   return share_of_reference(model, config, batch_size, seq_len) * pairs *
          (heads * bytes_a_head + 2);
 }
 
-Peak training_peak(const Model& model, const Blocks& blocks, const JobConfig& config,
+Peak training_peak(const Model& model, const Blocks& blocks, const JobConfig& config, int64_t cp,
                    const Model::ActivationBytes& per_token) {
   const int64_t batch_size = config.training.local_batch_size;
   const int64_t seq_len = config.training.seq_len;
@@ -72,20 +78,22 @@ Peak training_peak(const Model& model, const Blocks& blocks, const JobConfig& co
   const double activations = per_token.outside + (blocks.kept + own) * per_token.block +
                              blocks.recomputed * per_token.block_input;
   // The engine keeps two float32 matrices for backward and works on two more.
-  const double scores = dense_scores(model, config, batch_size, seq_len, 2 * sizeof(float));
+  const double scores = dense_scores(model, config, batch_size, seq_len, cp, 2 * sizeof(float));
   // Only when it serves: a check keeps nothing of the reference beyond its layer.
   const double keeping = checks_attention(config) ? 1 : blocks.kept + own;
-  return {activations * static_cast<double>(batch_size * seq_len), scores * (keeping + 1)};
+  return {activations * static_cast<double>(batch_size) * tokens_of_rank(seq_len, cp),
+          scores * (keeping + 1)};
 }
 
-Peak validation_peak(const Model& model, const JobConfig& config,
+Peak validation_peak(const Model& model, const JobConfig& config, int64_t cp,
                      const Model::ActivationBytes& per_token) {
   const ValidationConfig& validation = config.validation;
   if (!validation.enable) return {};
   // Nothing is kept for backward: one block's at a time, and logits without a gradient.
   return {(per_token.outside / 2 + per_token.block) *
-              static_cast<double>(validation.local_batch_size * validation.seq_len),
-          dense_scores(model, config, validation.local_batch_size, validation.seq_len,
+              static_cast<double>(validation.local_batch_size) *
+              tokens_of_rank(validation.seq_len, cp),
+          dense_scores(model, config, validation.local_batch_size, validation.seq_len, cp,
                        3 * sizeof(float))};
 }
 
@@ -104,8 +112,8 @@ std::vector<MemoryEntry> estimate_memory(const Model& model, int64_t blocks,
   const auto recomputed =
       static_cast<double>(recomputed_blocks(blocks, config.activation_checkpoint));
   const Peak training = training_peak(model, {static_cast<double>(blocks) - recomputed, recomputed},
-                                      config, per_token);
-  const Peak validation = validation_peak(model, config, per_token);
+                                      config, degrees.cp, per_token);
+  const Peak validation = validation_peak(model, config, degrees.cp, per_token);
   // They are never there at the same time.
   const bool validates_more = validation.bytes() > training.bytes();
   const Peak& peak = validates_more ? validation : training;

@@ -62,17 +62,23 @@ std::string bad_tensors(double loss,
          (output.empty() ? "the loss (all parameters are finite)" : output);
 }
 
-/// x: [batch, seq, …]; "" when it is finite.
-std::string bad_place(const at::Tensor& x) {
+/// x: [batch, seq, …]; "" when it is finite. Tokens are counted as in their rows, also where this
+/// rank has only some of them.
+std::string bad_place(const at::Tensor& x, const std::vector<SequenceLayout>& layouts) {
   if (is_finite(x)) return "";
   const at::Tensor first = at::isfinite(x).flatten(2).all(-1).logical_not().nonzero()[0];
-  return fmt::format("(row {}, token {})", first[0].item<int64_t>(), first[1].item<int64_t>());
+  const auto row = first[0].item<int64_t>();
+  auto token = first[1].item<int64_t>();
+  const auto number = static_cast<size_t>(row);
+  if (number < layouts.size() && layouts[number].query_length() == x.size(1))
+    token = layouts[number].query()->index[token];
+  return fmt::format("(row {}, token {})", row, token);
 }
 
 /// Watches the blocks of a model while it lives.
 class Watch {
  public:
-  explicit Watch(const Model& model) {
+  Watch(const Model& model, const std::vector<SequenceLayout>& layouts) : layouts_(layouts) {
     for (const auto& item : model.named_modules()) {
       auto* block = dynamic_cast<nn::Block*>(item.value().get());
       if (block == nullptr) continue;
@@ -91,12 +97,13 @@ class Watch {
 
   void note(const std::string& what, const at::Tensor& x) {
     if (!first_.empty()) return;
-    const std::string place = bad_place(x);
+    const std::string place = bad_place(x, layouts_);
     if (!place.empty()) first_ = what + " " + place;
   }
   const std::string& first() const { return first_; }
 
  private:
+  const std::vector<SequenceLayout>& layouts_;
   std::vector<nn::Block*> blocks_;
   std::string first_;
 };
@@ -114,9 +121,10 @@ void check_finite(int64_t step, double loss, double grad_norm,
       step, loss, grad_norm, bad_tensors(loss, parameters, find_bad_output)));
 }
 
-std::string first_bad_output(Model& model, const BatchTensors& batch, const AttentionMasks& masks) {
+std::string first_bad_output(Model& model, const BatchTensors& batch, const AttentionMasks& masks,
+                             const std::vector<SequenceLayout>& layouts) {
   const at::NoGradGuard no_grad;
-  Watch watch(model);
+  Watch watch(model, layouts);
   const at::Tensor logits =
       model.forward_with_images(batch.tokens, batch.positions, masks, batch.images);
   watch.note("the logits", logits);

@@ -23,7 +23,9 @@ void check_finite(int64_t step, double loss, double grad_norm,
 
 /// Runs the batch forward again and says which output goes bad first and for which token ("the
 /// output of layers.3 (row 0, token 17)"); nothing when all, the logits included, are finite. To be
-/// called as forward was, under autocast if it was.
-std::string first_bad_output(Model& model, const BatchTensors& batch, const AttentionMasks& masks);
+/// called as forward was, under autocast if it was. `layouts`: the batch's, of which tokens have
+/// their number in the row.
+std::string first_bad_output(Model& model, const BatchTensors& batch, const AttentionMasks& masks,
+                             const std::vector<SequenceLayout>& layouts);
 
 }  // namespace coeus

@@ -51,7 +51,7 @@ class NonFinite : public testing::Test {
     loss.backward();
     try {
       check_finite(7, loss.item<double>(), gradient_norm(parameters).item<double>(), parameters,
-                   [&] { return first_bad_output(*model_, batch_, masks_); });
+                   [&] { return first_bad_output(*model_, batch_, masks_, {}); });
     } catch (const NonFiniteError& error) {
       return error.what();
     }
@@ -144,10 +144,10 @@ TEST_F(NonFinite, SaysSoWhenOnlyTheNormOverflows) {
 }
 
 TEST_F(NonFinite, LeavesNoObserverBehind) {
-  EXPECT_EQ(first_bad_output(*model_, batch_, masks_), "");
+  EXPECT_EQ(first_bad_output(*model_, batch_, masks_, {}), "");
   int64_t seen = 0;
   model_->blocks()[0]->set_observer([&](const at::Tensor&, const at::Tensor&) { ++seen; });
-  EXPECT_EQ(first_bad_output(*model_, batch_, masks_), "");
+  EXPECT_EQ(first_bad_output(*model_, batch_, masks_, {}), "");
   const at::NoGradGuard no_grad;
   model_->forward(batch_.tokens, batch_.positions, masks_);
   EXPECT_EQ(seen, 0);

@@ -154,7 +154,8 @@ std::string ParallelModel::first_bad_output(const Batch& batch) {
   if (pipeline_) return "";
   const nn::Autocast autocast(mixed_precision_);
   parts_.front()->begin_pass(batch.seq_len, /*last=*/true);
-  return coeus::first_bad_output(parts_.front()->model(), batch_tensors(batch), batch.masks);
+  return coeus::first_bad_output(parts_.front()->model(), batch_tensors(batch), batch.masks,
+                                 batch.layouts);
 }
 
 std::vector<std::pair<std::string, at::Tensor>> ParallelModel::parameters() const {

@@ -10,7 +10,10 @@
 #include "coeus/data/images/patchify.h"
 #include "coeus/optim/gradient_norm.h"
 #include "coeus/train/attention_log.h"
+#include "coeus/parallel/context/context_attention.h"
+#include "coeus/train/context_plan_log.h"
 #include "coeus/train/data_source.h"
+#include "coeus/train/finish_batches.h"
 #include "coeus/train/job_model.h"
 #include "coeus/train/memory_estimate.h"
 #include "coeus/train/metrics/communication_table.h"
@@ -68,15 +71,13 @@ Trainer::Trainer(const JobConfig& config, JobRanks& ranks)
 
   check_patch_size(config, *plan);
   const auto tokenizer = load_tokenizer(config, plan->vocab_size());
-  // The model makes its masks in the loader's thread; it outlives the loader.
-  const MaskFunction masks = [plan](std::span<const SequenceLayout> rows,
-                                    const SequenceLayout& images) {
-    AttentionMasks all = plan->get_attention_masks(rows);
-    if (images.query_length() > 0) all.merge(plan->get_image_masks(images));
-    return all;
-  };
+  // In the loader's thread, which the model outlives.
+  const FinishBatches finish = finish_batches(config, groups_.mesh, plan);
+  if (config.parallelism.show_context_parallel_plan && groups_.context->size() > 1)
+    shown_planner_ = context_planner(config, groups_.mesh, plan);
   const DataRank data_rank = {groups_.mesh.data_rank(), groups_.mesh.data_ranks()};
-  loader_ = make_training_loader(config, tokenizer, plan->vocab_size(), masks, data_rank);
+  loader_ = make_training_loader(config, tokenizer, plan->vocab_size(), finish, data_rank,
+                                 gradient_accumulation_steps_);
 
   log_info("Building {} {}", config.model.name, config.model.flavor);
   model_ = std::make_unique<ParallelModel>(config, groups_, *plan);
@@ -94,7 +95,7 @@ Trainer::Trainer(const JobConfig& config, JobRanks& ranks)
   if (config.validation.enable)
     validator_ = std::make_unique<Validator>(
         config.validation,
-        make_validation_loader(config, tokenizer, plan->vocab_size(), masks, data_rank), groups_);
+        make_validation_loader(config, tokenizer, plan->vocab_size(), finish, data_rank), groups_);
   metrics_ = std::make_unique<MetricsProcessor>(
       config.metrics, MetricsRun{.dump_folder = config.job.dump_folder,
                                  .total_steps = config.training.steps,
@@ -166,10 +167,16 @@ Trainer::StepResult Trainer::train_step() {
   const std::vector<Batch> micro_batches = next_micro_batches();
   if (config_.model.show_masks && step_ == first_step_)
     log_info("{}", masks_text(micro_batches[0].masks));
-  int64_t valid_labels = 0;
-  for (const Batch& batch : micro_batches) valid_labels += batch.valid_labels;
+  if (shown_planner_ && step_ == first_step_)
+    log_info("{}", context_plan_text(*shown_planner_, micro_batches[0]));
+  if (config_.parallelism.check_context_parallel_plan)
+    for (const Batch& batch : micro_batches) check_same_plan(batch.plan_hash, *groups_.context);
+  int64_t valid_labels = 0, own_labels = 0;
+  for (const Batch& batch : micro_batches) {
+    valid_labels += batch.valid_labels;
+    own_labels += batch.own_labels();
+  }
 
-  const int64_t own_labels = valid_labels;
   valid_labels = sum_over(*groups_.data, valid_labels, "valid labels");
   model_->begin_step(config_.training.local_batch_size * gradient_accumulation_steps_ *
                      groups_.mesh.data_ranks());
@@ -201,7 +208,7 @@ std::vector<Batch> Trainer::next_micro_batches() {
   for (int64_t i = 0; i < gradient_accumulation_steps_; ++i) {
     std::optional<Batch> batch = loader_->next();
     COEUS_ASSERT(batch.has_value());
-    const int64_t tokens = batch->batch_size * batch->seq_len * groups_.mesh.data_ranks();
+    const int64_t tokens = batch->batch_size * batch->row_length * groups_.mesh.data_ranks();
     metrics_->add_batch(tokens, loader_->last_wait_seconds());
     n_tokens_seen_ += tokens;
     micro_batches.push_back(std::move(*batch));

@@ -13,6 +13,7 @@
 #include "coeus/ops/attention_report.h"
 #include "coeus/optim/learning_rate.h"
 #include "coeus/optim/optimizer.h"
+#include "coeus/parallel/context/plan/context_rows.h"
 #include "coeus/train/group_ranks.h"
 #include "coeus/train/job_config.h"
 #include "coeus/train/job_ranks.h"
@@ -72,6 +73,7 @@ class Trainer {
   std::unique_ptr<Validator> validator_;
   std::unique_ptr<MetricsProcessor> metrics_;
   std::unique_ptr<Profiler> profiler_;
+  std::optional<ContextRowPlanner> shown_planner_;  ///< if the first batch's plan is to be shown
   int64_t gradient_accumulation_steps_ = 1;
   int64_t first_step_ = 1;
   int64_t last_saved_step_ = -1;

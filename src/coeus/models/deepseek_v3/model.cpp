@@ -71,6 +71,14 @@ std::string Transformer::pipeline_obstacle() const {
       prediction_layers_.size());
 }
 
+std::string Transformer::context_obstacle() const {
+  if (prediction_layers_.empty()) return "";
+  return fmt::format(
+      "its prediction layers (model.num_mtp_layers = {}) take each token together with those that "
+      "follow it in the row, which other ranks have; use model.num_mtp_layers = 0",
+      prediction_layers_.size());
+}
+
 std::vector<nn::Block*> Transformer::blocks() {
   std::vector<nn::Block*> blocks = Decoder::blocks();
   for (const auto& layer : prediction_layers_) blocks.push_back(layer.get());

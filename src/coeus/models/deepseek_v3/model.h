@@ -21,10 +21,11 @@ class Transformer : public Decoder {
   void init_weights(uint64_t seed) override;
   /// With prediction layers, which read the first and the last stage at once.
   std::string pipeline_obstacle() const override;
+  std::string context_obstacle() const override;
   std::vector<nn::Block*> blocks() override;
   double flops_per_token(int64_t seq_len) const override;
   AttentionShape attention_shape() const override {
-    return {sizes_.n_heads, sizes_.attention().qk_head_dim(), sizes_.v_head_dim};
+    return {sizes_.n_heads, sizes_.attention().qk_head_dim(), sizes_.v_head_dim, sizes_.n_heads};
   }
 
  private:

@@ -38,7 +38,7 @@ TransformerBlock::TransformerBlock(int64_t layer_id, const Sizes& sizes, Attenti
     : init_std_(0.02 / std::sqrt(2.0 * static_cast<double>(sizes.depth_init ? layer_id + 1
                                                                             : sizes.n_layers))) {
   const bool nope = sizes.is_nope(layer_id);
-  mask_name_ = sizes.masks.contains(kMaskName) ? kMaskName : nope ? kNopeMaskName : kRopeMaskName;
+  mask_name_ = sizes.mask_name(layer_id);
   nn::AttentionSizes attention = {.dim = sizes.dim,
                                   .n_heads = sizes.n_heads,
                                   .n_kv_heads = sizes.n_kv_heads,
@@ -107,6 +107,12 @@ Transformer::Transformer(const Sizes& sizes, AttentionEngine engine,
                                    .max_positions = sizes.max_seq_len,
                                    .theta = sizes.rope_theta,
                                    .scaling = sizes.rope_scaling}));
+}
+
+std::map<std::string, int64_t> Transformer::layers_by_mask() const {
+  std::map<std::string, int64_t> layers;
+  for (int64_t i = 0; i < sizes_.n_layers; ++i) ++layers[sizes_.mask_name(i)];
+  return layers;
 }
 
 double Transformer::block_bytes_per_token(double size) const {

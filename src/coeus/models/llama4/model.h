@@ -62,6 +62,11 @@ struct Sizes {
   bool is_moe(int64_t layer_id) const {
     return given ? given->moe_layers.at(layer_id) : (layer_id + 1) % interleave_moe_layer_step == 0;
   }
+  /// The name of the mask that a layer takes.
+  const char* mask_name(int64_t layer_id) const {
+    if (masks.contains(kMaskName)) return kMaskName;
+    return is_nope(layer_id) ? kNopeMaskName : kRopeMaskName;
+  }
   bool is_nope(int64_t layer_id) const {
     return given ? given->nope_layers.at(layer_id)
                  : every_n_layers_nope > 0 && layer_id % every_n_layers_nope == 0;
@@ -92,8 +97,9 @@ class Transformer : public Decoder {
 
   const Sizes& sizes() const { return sizes_; }
   AttentionShape attention_shape() const override {
-    return {sizes_.n_heads, sizes_.head_dim(), sizes_.head_dim()};
+    return {sizes_.n_heads, sizes_.head_dim(), sizes_.head_dim(), sizes_.n_kv_heads};
   }
+  std::map<std::string, int64_t> layers_by_mask() const override;
 
  private:
   double block_bytes_per_token(double element_size) const override;

@@ -71,7 +71,7 @@ class Transformer : public Decoder {
 
   const Sizes& sizes() const { return sizes_; }
   AttentionShape attention_shape() const override {
-    return {sizes_.n_heads, sizes_.head_dim, sizes_.head_dim};
+    return {sizes_.n_heads, sizes_.head_dim, sizes_.head_dim, sizes_.n_kv_heads};
   }
 
  private:

@@ -50,15 +50,17 @@ at::Tensor Transformer::forward_with_images(const at::Tensor& tokens, const at::
                                             const AttentionMasks& masks,
                                             const ImageTensors& images) {
   const at::Tensor places = (tokens == images.token).flatten().nonzero().squeeze(1);
-  COEUS_CHECK(places.size(0) == images.count(),
+  const int64_t wanted = images.order.defined() ? images.order.size(0) : images.count();
+  COEUS_CHECK(places.size(0) == wanted,
               "[vlm] the rows have {} image tokens (id {}) and their images {} patches; each patch "
               "wants one token",
-              places.size(0), images.token, images.count());
+              places.size(0), images.token, wanted);
   at::Tensor h = decoder_->embed(tokens);
   if (places.size(0) > 0) {
-    const at::Tensor seen =
-        projector_->forward(encoder_->forward(images.patches, images.grids, masks));
-    h = h.flatten(0, 1).index_copy(0, places, seen[0].to(h.scalar_type())).view(h.sizes());
+    at::Tensor seen =
+        projector_->forward(encoder_->forward(images.patches, images.grids, masks))[0];
+    if (images.order.defined()) seen = seen.index_select(0, images.order);
+    h = h.flatten(0, 1).index_copy(0, places, seen.to(h.scalar_type())).view(h.sizes());
   }
   const AttentionMasks of_decoder = decoder_masks(masks);
   return decoder_->logits(decoder_->run_blocks(h, decoder_->ordered_inputs(positions, of_decoder)));

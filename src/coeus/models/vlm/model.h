@@ -55,6 +55,9 @@ class Transformer : public Model {
   ActivationBytes activation_bytes_per_token(int64_t element_size) const override;
   /// The decoder's.
   AttentionShape attention_shape() const override { return decoder_->attention_shape(); }
+  std::map<std::string, int64_t> layers_by_mask() const override {
+    return {{kDecoderMaskName, sizes_.decoder.n_layers}};
+  }
 
  private:
   Sizes sizes_;

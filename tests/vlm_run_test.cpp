@@ -6,6 +6,7 @@
 #include "coeus/data/images/shapes.h"
 #include "coeus/data/tokenizer/bpe_trainer.h"
 #include "coeus/train/metrics/loss_curve.h"
+#include "run_command.h"
 #include "run_folder_fixture.h"
 
 namespace coeus {
@@ -30,17 +31,20 @@ class VlmRun : public RunTest {
   }
 
   /// 6 steps of 2 rows of 128 tokens.
+  std::vector<std::string> run_flags() const {
+    return {"--model.name=vlm",
+            "--model.flavor=debugmodel",
+            "--model.hf_assets_path=" + (folder_ / "tokenizer").string(),
+            "--training.dataset=image_text",
+            "--training.dataset_path=" + (folder_ / "shapes").string(),
+            "--data.max_patches_per_image=16",
+            "--data.packing_buffer_size=8",
+            "--training.steps=6",
+            "--training.seq_len=128",
+            "--training.local_batch_size=2"};
+  }
   LossCurve losses(const std::string& name, const std::vector<std::string>& flags) {
-    std::vector<std::string> all = {"--model.name=vlm",
-                                    "--model.flavor=debugmodel",
-                                    "--model.hf_assets_path=" + (folder_ / "tokenizer").string(),
-                                    "--training.dataset=image_text",
-                                    "--training.dataset_path=" + (folder_ / "shapes").string(),
-                                    "--data.max_patches_per_image=16",
-                                    "--data.packing_buffer_size=8",
-                                    "--training.steps=6",
-                                    "--training.seq_len=128",
-                                    "--training.local_batch_size=2"};
+    std::vector<std::string> all = run_flags();
     all.insert(all.end(), flags.begin(), flags.end());
     return read_loss_curve(train(name, all) / "metrics.jsonl");
   }
@@ -81,6 +85,31 @@ TEST_F(VlmRun, AccumulatedMicroBatchesAreOneBatch) {
       losses("parts", {"--training.local_batch_size=1", "--training.global_batch_size=2"});
   for (const auto& [step, point] : whole)
     EXPECT_NEAR(parts.at(step).loss, point.loss, 2e-5) << "step " << step;
+}
+
+TEST_F(VlmRun, TheLossIsThatOfOneProcessWithTokensSpreadOverRanks) {
+  const LossCurve one = losses("one", {});
+  for (const auto& [ranks, method, balancer] :
+       {std::tuple(2, "ring", "headtail"), {3, "needed", "joint"}, {2, "alltoall", "ptrr"},
+        {4, "allgather", "per_document"}}) {
+    const std::string name = fmt::format("{} {} {}", ranks, method, balancer);
+    const Outcome outcome = run_coeus(fmt::format(
+        "launch -n {} -- train configs/llama3/debug_model.toml --job.dump_folder='{}' "
+        "--metrics.log_freq=1 --training.mixed_precision_param=float32 "
+        "--activation_checkpoint.mode=none --parallelism.context_parallel_degree={} "
+        "--parallelism.context_parallel_method={} --parallelism.context_parallel_load_balancer={} "
+        "'{}'",
+        ranks, (folder_ / name).string(), ranks, method, balancer,
+        fmt::join(run_flags(), "' '")));
+    ASSERT_EQ(outcome.exit_code, 0) << name << '\n' << outcome.output;
+    const LossCurve many = read_loss_curve((folder_ / name / "metrics.jsonl").string());
+    ASSERT_EQ(many.size(), one.size());
+    for (const auto& [step, point] : one) {
+      EXPECT_NEAR(many.at(step).loss, point.loss, 2e-5) << name << " step " << step;
+      EXPECT_NEAR(many.at(step).grad_norm, point.grad_norm, 2e-3 * point.grad_norm)
+          << name << " step " << step;
+    }
+  }
 }
 
 TEST_F(VlmRun, TextAloneStartsWithLlama3sLoss) {

@@ -1,22 +1,29 @@
 # One function per kind of target, so that a folder's CMakeLists.txt is a line or two.
 
+# What all targets are built with. Those who link an installed coeus get the headers, the language and
+# the sanitizers of it; warnings are their own matter.
 add_library(coeus_options INTERFACE)
+target_compile_features(coeus_options INTERFACE cxx_std_20)
 # -fPIC for programs too: a precompiled header serves only those compiled alike.
-target_compile_options(coeus_options INTERFACE -fPIC)
-target_include_directories(coeus_options INTERFACE ${CMAKE_SOURCE_DIR}/src)
-target_compile_options(coeus_options INTERFACE -Wall -Wextra -Wno-missing-field-initializers
+target_compile_options(coeus_options INTERFACE $<BUILD_INTERFACE:-fPIC>)
+target_include_directories(coeus_options INTERFACE $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/src>
+                                                   $<INSTALL_INTERFACE:include>)
+target_compile_options(coeus_options INTERFACE
+  "$<BUILD_INTERFACE:-Wall;-Wextra;-Wno-missing-field-initializers>"
   # g++ 12 reports overlaps and overruns in std::string concatenation that cannot happen (GCC bugs
   # 105651 and 105329).
-  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict> $<$<CXX_COMPILER_ID:GNU>:-Wno-array-bounds>)
+  $<BUILD_INTERFACE:$<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>>
+  $<BUILD_INTERFACE:$<$<CXX_COMPILER_ID:GNU>:-Wno-array-bounds>>)
 if(COEUS_WERROR)
-  target_compile_options(coeus_options INTERFACE -Werror)
+  target_compile_options(coeus_options INTERFACE $<BUILD_INTERFACE:-Werror>)
 endif()
 if(COEUS_SANITIZE)
   target_compile_options(coeus_options INTERFACE -fsanitize=${COEUS_SANITIZE} -fno-omit-frame-pointer)
   target_link_options(coeus_options INTERFACE -fsanitize=${COEUS_SANITIZE})
 endif()
-target_compile_definitions(coeus_options INTERFACE COEUS_VERSION="${PROJECT_VERSION}"
-                                                   COEUS_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+target_compile_definitions(coeus_options INTERFACE
+  $<BUILD_INTERFACE:COEUS_VERSION="${PROJECT_VERSION}">
+  $<BUILD_INTERFACE:COEUS_SOURCE_DIR="${CMAKE_SOURCE_DIR}">)
 
 # Code that sees LibTorch's headers arranges calls of it; what loops over values is in base, mask, data
 # and kernels, without those headers and under -O3. So -O1 there takes nothing from a run's speed, and

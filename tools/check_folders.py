@@ -29,7 +29,7 @@ WITHOUT_TORCH = {"base", "mask", "data", "kernels"}
 # What a reader of a model's definition should not have to know.
 WITHOUT_PARALLEL = re.compile(r"src/coeus/models/.*/?(model|masks)\.(cpp|h)$")
 # These stand beside the ladder: they may include every folder, and nothing includes them.
-BESIDE = ["tests", "bench"]
+BESIDE = ["tests", "bench", "examples"]
 SUFFIXES = {".cpp", ".h", ".cu", ".cuh"}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^">]+)[">]')

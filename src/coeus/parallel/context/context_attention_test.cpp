@@ -188,9 +188,16 @@ TEST(ContextAttention, EqualsTheWholeForRandomMasksRowsAndPlans) {
   const auto draw = [&](int64_t low, int64_t high) {
     return std::uniform_int_distribution<int64_t>(low, high)(random);
   };
+  const auto random_mask = [&] {
+    std::string mask = masks[draw(0, std::size(masks) - 1)];
+    if (draw(0, 1) == 0)
+      mask = fmt::format("({}) {} ({})", mask, draw(0, 1) == 0 ? "&" : "|",
+                         masks[draw(0, std::size(masks) - 1)]);
+    return draw(0, 5) == 0 ? "~(" + mask + ")" : mask;
+  };
   for (int i = 0; i < cases; ++i) {
     Case c;
-    c.mask = masks[draw(0, std::size(masks) - 1)];
+    c.mask = random_mask();
     c.ranks = draw(2, 4);
     c.method = kMethods[i % 4];
     c.balancer = kBalancers[draw(0, 4)];

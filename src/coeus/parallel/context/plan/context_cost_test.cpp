@@ -184,8 +184,15 @@ TEST(ContextCost, OfExchangeIsTheBusiestRanksThereAndBack) {
     return cost_of(method, {row}, {plan}, 0, model).seconds;
   };
   EXPECT_DOUBLE_EQ(seconds(ContextMethod::kAllGather), 2 * (10 + 128.0 / 16));
-  // Rank 0 gets nothing but gives four tokens.
+  // Rank 1 gets 4 tokens' 2 heads of q and one of k and v, and 2 heads' output of its own 3: 172
+  // bytes. The outputs' exchange waits once more each way.
+  EXPECT_DOUBLE_EQ(seconds(ContextMethod::kAllToAll), 2 * (10 + 172.0 / 16) + 2 * 10);
   EXPECT_DOUBLE_EQ(seconds(ContextMethod::kNeeded), 2 * (10 + 128.0 / 16));
+  // All see the first token: a rank gets one token at most, but the first one gives it twice.
+  EXPECT_DOUBLE_EQ(cost_of(ContextMethod::kNeeded, {row_of({3}, "prefix(1)")},
+                           {{{{{0, 1}}, {{1, 2}}, {{2, 3}}}}}, 0, model)
+                       .seconds,
+                   2 * (10 + 64.0 / 16));
   // Nothing is exchanged where each rank has whole documents.
   EXPECT_EQ(cost_of(ContextMethod::kNeeded, {row_of({4, 3}, "causal & document")}, {plan}, 0, model)
                 .seconds,
@@ -205,6 +212,19 @@ TEST(ContextCost, OfTheRingHidesWhatArrivesWhileItComputes) {
   model.bytes_per_second = 8;
   EXPECT_DOUBLE_EQ(cost_of(ContextMethod::kRing, {row}, {plan}, 0, model).seconds,
                    16 + 48 + 12 + 48);
+}
+
+TEST(ContextCost, OfTheRingGoesFromEachRankToTheNext) {
+  // Own pairs are 3 a rank; keys of the rank before are seen in 3 pairs, those of the one before
+  // that in none.
+  const ContextRow row = row_of({6}, "causal & sliding_window(3)");
+  const ContextPlan plan = {{{{0, 2}}, {{2, 4}}, {{4, 6}}}};
+  ASSERT_THAT(pairs_by_ranks(*row.masks[0].row, plan), ElementsAre(3, 0, 0, 3, 3, 0, 0, 3, 3));
+  ContextCostModel model = model_without_waiting();
+  model.seconds_per_exchange = 2;
+  // Forward 3 and 3 seconds hide an exchange each; backward 7.5 and 7.5 do, and the last waits.
+  EXPECT_DOUBLE_EQ(cost_of(ContextMethod::kRing, {row}, {plan}, 0, model).seconds,
+                   3 + 3 + 0 + 7.5 + 7.5 + 2);
 }
 
 /// Calls check(rows, plans, random) for random rows of equal counts, and plans of any balancer.

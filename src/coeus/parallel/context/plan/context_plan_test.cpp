@@ -64,11 +64,15 @@ TEST(ContextPlan, IsRefusedWhenATokenIsDealtTwiceOrNotAtAll) {
 TEST(ContextPlan, HashesAlikeOnlyWhenEqual) {
   const ContextPlan plan = seven_tokens();
   EXPECT_EQ(plan.hash(), seven_tokens().hash());
-  // The ranks' places exchanged; one token moved; the runs of two ranks on one; one rank more.
-  const std::vector<ContextPlan> others = {
-      {{{{2, 6}}, {{0, 2}, {6, 7}}}},   {{{{0, 1}, {6, 7}}, {{1, 6}}}},
-      {{{{0, 2}, {2, 6}, {6, 7}}, {}}}, {{{{0, 2}, {6, 7}}, {{2, 6}}, {}}},
-      {{{{0, 2}}, {{6, 7}, {2, 6}}}},   {}};
+  // The ranks' places exchanged; one token moved; the runs of two ranks on one; one rank more; a
+  // run that ends earlier.
+  const std::vector<ContextPlan> others = {{{{{2, 6}}, {{0, 2}, {6, 7}}}},
+                                           {{{{0, 1}, {6, 7}}, {{1, 6}}}},
+                                           {{{{0, 2}, {2, 6}, {6, 7}}, {}}},
+                                           {{{{0, 2}, {6, 7}}, {{2, 6}}, {}}},
+                                           {{{{0, 2}}, {{6, 7}, {2, 6}}}},
+                                           {{{{0, 2}, {6, 7}}, {{2, 5}}}},
+                                           {}};
   for (size_t i = 0; i < others.size(); ++i) {
     EXPECT_NE(others[i].hash(), plan.hash()) << i;
     for (size_t j = 0; j < i; ++j) EXPECT_NE(others[i].hash(), others[j].hash()) << i << " " << j;

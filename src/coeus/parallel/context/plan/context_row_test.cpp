@@ -65,10 +65,12 @@ TEST(ContextRow, KnowsTheMaskOfTheMostLayers) {
 TEST(ContextRow, RefusesMasksOfAnotherLengthAndLayersBelowOne) {
   const SequenceLayout four = documents({4});
   const SequenceLayout five = documents({5});
-  const SequenceLayout narrow(four.query(), five.key());
+  const SequenceLayout wide(four.query(), five.key());
+  const SequenceLayout high(five.query(), four.key());
   const auto is_refused = ThrowsMessage<Error>(AllOf(HasSubstr("\"causal\""), HasSubstr("4 tok")));
   EXPECT_THAT([&] { ContextRow(four, {layers_mask(five, "causal", 1)}); }, is_refused);
-  EXPECT_THAT([&] { ContextRow(four, {layers_mask(narrow, "causal", 1)}); }, is_refused);
+  EXPECT_THAT([&] { ContextRow(four, {layers_mask(wide, "causal", 1)}); }, is_refused);
+  EXPECT_THAT([&] { ContextRow(four, {layers_mask(high, "causal", 1)}); }, is_refused);
   EXPECT_THAT([&] { ContextRow(four, {{"causal", nullptr, 1}}); }, is_refused);
   EXPECT_THAT([&] { ContextRow(four, {layers_mask(four, "causal", 0)}); },
               ThrowsMessage<Error>(HasSubstr("0 layers")));

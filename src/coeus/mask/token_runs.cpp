@@ -16,13 +16,31 @@ void append(TokenRuns& runs, TokenRun run) {
   runs.push_back(run);
 }
 
+/// Whether each of the ranges [begin[i], end[i]) is not empty and touches the one before it. One
+/// loop without branches, since nearly all do.
+bool touch_one_another(const int32_t* begin, const int32_t* end, int64_t count) {
+  int32_t apart = begin[0] >= end[0];
+  for (int64_t i = 1; i < count; ++i)
+    apart |= (begin[i] > end[i - 1]) | (end[i] < begin[i - 1]) | (begin[i] >= end[i]);
+  return apart == 0;
+}
+
 TokenRuns seen_by_intervals(const BlockMaskRow& row, const TokenRuns& queries) {
+  constexpr int64_t kAtOnce = 256;
   TokenRuns seen;
   for (int64_t slot = 0; slot < row.interval_count; ++slot) {
     const int32_t* const begin = row.interval_begin.data() + slot * row.query_length;
     const int32_t* const end = row.interval_end.data() + slot * row.query_length;
     for (const TokenRun& run : queries) {
-      for (int64_t q = run.begin; q < run.end; ++q) append(seen, {begin[q], end[q]});
+      for (int64_t q = run.begin; q < run.end; q += kAtOnce) {
+        const int64_t last = std::min(q + kAtOnce, run.end);
+        if (touch_one_another(begin + q, end + q, last - q)) {
+          append(seen, {*std::min_element(begin + q, begin + last),
+                        *std::max_element(end + q, end + last)});
+        } else {
+          for (int64_t i = q; i < last; ++i) append(seen, {begin[i], end[i]});
+        }
+      }
     }
   }
   return united(std::move(seen));
@@ -106,7 +124,12 @@ std::vector<int64_t> places(const TokenRuns& runs) {
 
 TokenRuns runs_of(std::span<const int32_t> ascending) {
   TokenRuns runs;
-  for (const int32_t place : ascending) append(runs, {place, place + 1});
+  for (size_t begin = 0; begin < ascending.size();) {
+    size_t end = begin + 1;
+    while (end < ascending.size() && ascending[end] == ascending[end - 1] + 1) ++end;
+    runs.push_back({ascending[begin], ascending[end - 1] + 1});
+    begin = end;
+  }
   return runs;
 }
 

@@ -65,11 +65,12 @@ class Market {
  public:
   Market(const ContextRow& row, const ContextPlan& plan) : row_(row) {
     for (const TokenRuns& runs : plan.ranks) {
-      std::vector<int32_t> places;
-      places.reserve(count(runs));
-      for (const TokenRun& run : runs)
-        for (int64_t place = run.begin; place < run.end; ++place)
-          places.push_back(static_cast<int32_t>(place));
+      std::vector<int32_t> places(count(runs));
+      auto to = places.begin();
+      for (const TokenRun& run : runs) {
+        std::iota(to, to + run.size(), static_cast<int32_t>(run.begin));
+        to += run.size();
+      }
       holdings_.push_back(holding_of(std::move(places)));
     }
     mean_ = row.work() / static_cast<int64_t>(holdings_.size());
@@ -97,11 +98,14 @@ class Market {
 
  private:
   Holding holding_of(std::vector<int32_t> places) const {
-    Holding holding = {std::move(places), {0}};
-    holding.work_before.reserve(holding.places.size() + 1);
-    for (const int32_t place : holding.places)
-      holding.work_before.push_back(holding.work() + row_.work_before[place + 1] -
-                                    row_.work_before[place]);
+    Holding holding = {std::move(places), {}};
+    holding.work_before.resize(holding.places.size() + 1);
+    int64_t work = 0;
+    for (size_t i = 0; i < holding.places.size(); ++i) {
+      const int32_t place = holding.places[i];
+      work += row_.work_before[place + 1] - row_.work_before[place];
+      holding.work_before[i + 1] = work;
+    }
     return holding;
   }
 
@@ -219,12 +223,15 @@ ContextPlan balance_jointly(const ContextRow& row, const BalanceOptions& options
   // Short windows move few tokens; longer ones may take whole documents along, which spares more
   // exchange than it moves.
   const int64_t share = std::max<int64_t>(1, row.tokens() / ranks);
+  const Market opening(row, start);
   for (const int64_t parts : {64, 8, 2}) {
-    Market market(row, start);
+    Market market = opening;
     const int64_t target = std::min(limit, enough);
     market.trade(target, std::max<int64_t>(1, share / parts));
     market.trade(target, 1);
-    candidates.push_back(market.plan());
+    ContextPlan plan = market.plan();
+    if (std::find(candidates.begin(), candidates.end(), plan) == candidates.end())
+      candidates.push_back(std::move(plan));
   }
 
   std::vector<int64_t> work;

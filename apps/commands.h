@@ -23,5 +23,6 @@ void add_compare_command(CLI::App& program, Command& chosen);
 void add_mask_command(CLI::App& program, Command& chosen);
 void add_convert_command(CLI::App& program, Command& chosen);
 void add_dataset_command(CLI::App& program, Command& chosen);
+void add_bench_command(CLI::App& program, Command& chosen);
 
 }  // namespace coeus

@@ -48,6 +48,7 @@ ExitCode run(int argc, char** argv) {
   add_mask_command(program, chosen);
   add_convert_command(program, chosen);
   add_dataset_command(program, chosen);
+  add_bench_command(program, chosen);
   try {
     program.parse(without_separator(argc, argv), argv);
   } catch (const CLI::ParseError& error) {

@@ -27,7 +27,8 @@ std::vector<TokenRun> random_runs(Random& random, int64_t length) {
   std::vector<TokenRun> runs(draw(random, 0, 12));
   for (TokenRun& run : runs) {
     run.begin = draw(random, 0, length);
-    run.end = draw(random, run.begin, std::min(length, run.begin + length / 4));
+    const int64_t most = draw(random, 0, 3) == 0 ? length : length / 4;
+    run.end = draw(random, run.begin, std::min(length, run.begin + most));
   }
   return runs;
 }
@@ -79,10 +80,12 @@ TEST(TokenRuns, OperationsAreThoseOfSets) {
 
 TokenRuns keys_seen_in(const std::vector<uint8_t>& dense, const BlockMaskRow& row,
                        const TokenRuns& queries) {
-  Places seen;
+  std::vector<uint8_t> sees(row.key_length);
   for (const int64_t q : places(queries))
-    for (int64_t k = 0; k < row.key_length; ++k)
-      if (dense[q * row.key_length + k] != 0) seen.insert(k);
+    for (int64_t k = 0; k < row.key_length; ++k) sees[k] |= dense[q * row.key_length + k];
+  Places seen;
+  for (int64_t k = 0; k < row.key_length; ++k)
+    if (sees[k] != 0) seen.insert(k);
   return runs_of_set(seen);
 }
 
@@ -100,22 +103,21 @@ void check_keys_seen(const RandomCase& test, Random& random) {
 TEST(KeysSeen, AreThoseOfTheDenseMask) {
   for (int i = 0; i < 600; ++i) {
     Random random(9000 + i);
-    RandomCase test = testing::random_layout(random, i % 8 == 0 ? 300 : 90);
+    RandomCase test = testing::random_layout(random, i % 30 == 0 ? 1000 : i % 8 == 0 ? 300 : 90);
     test.mask = testing::random_mask(random, test.tokens.size(), 4);
     check_keys_seen(test, random);
     if (HasFatalFailure()) return;
   }
 }
 
-/// A row of documents of 40, 3 and 57 tokens.
-RandomCase three_documents() {
+/// A row of packed documents, its queries and keys in order.
+RandomCase packed(const std::vector<int64_t>& documents) {
   RandomCase test;
-  test.tokens = *SequenceLayout::from_document_lengths(std::vector<int64_t>{40, 3, 57}).query();
+  test.tokens = *SequenceLayout::from_document_lengths(documents).query();
   for (int64_t place = 0; place < test.tokens.size(); ++place) {
     test.query_places.push_back(place);
     test.key_places.push_back(place);
   }
-  test.options = {16, 16};
   return test;
 }
 
@@ -129,7 +131,8 @@ TEST(KeysSeen, AreThoseOfTheDenseMaskInEveryForm) {
                {"causal & dilated(3)", 0}};
   Random random(5);
   for (const auto& form : forms) {
-    RandomCase test = three_documents();
+    RandomCase test = packed({40, 3, 57});
+    test.options = {16, 16};
     test.mask = parse_mask(form.mask);
     for (const bool shuffled : {false, true}) {
       if (shuffled) std::shuffle(test.key_places.begin(), test.key_places.end(), random);
@@ -142,11 +145,36 @@ TEST(KeysSeen, AreThoseOfTheDenseMaskInEveryForm) {
   }
 }
 
+// Hundreds of queries in a row, whose keys are one run or leave gaps here and there.
+TEST(KeysSeen, OfLongRunsOfQueriesAreThoseOfTheDenseMask) {
+  const char* const masks[] = {"causal & document",
+                               "document",
+                               "causal & sliding_window(40)",
+                               "causal & document & chunk(97)",
+                               "~causal & sliding_window(1, 3)",
+                               "document & ~sliding_window(250, 250)",
+                               "causal & document & (sink(3) | sliding_window(30))",
+                               "prefix(10) & ~chunk(300)",
+                               "document & prefix(600)"};
+  Random random(11);
+  for (const char* const mask : masks) {
+    for (const std::vector<int64_t>& lengths :
+         {std::vector<int64_t>{1200}, {256, 1, 700, 3, 240}, {20, 30, 700, 13, 17, 400, 20}}) {
+      RandomCase test = packed(lengths);
+      test.mask = parse_mask(mask);
+      check_keys_seen(test, random);
+      // Queries out of order see runs of keys that lie apart.
+      std::rotate(test.query_places.begin() + 100, test.query_places.begin() + 130,
+                  test.query_places.begin() + 900);
+      std::swap(test.query_places[1000], test.query_places[5]);
+      check_keys_seen(test, random);
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
 TEST(KeysSeen, AreCountedAsStoredWhereKeysAreOutOfOrder) {
-  const auto layout = SequenceLayout::from_document_lengths(std::vector<int64_t>{6});
-  RandomCase test;
-  test.tokens = *layout.query();
-  test.query_places = {0, 1, 2, 3, 4, 5};
+  RandomCase test = packed({6});
   test.key_places = {5, 3, 1, 0, 2, 4};
   const auto row = lower_row(mask::causal() & mask::sliding_window(2), test.layout(), {4, 4});
   ASSERT_FALSE(row->key_ranks.empty());

@@ -4,6 +4,8 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
+#include <algorithm>
+
 #include "coeus/base/error.h"
 #include "coeus/nn/autocast.h"
 #include "coeus/nn/moe/auxiliary_loss.h"
@@ -83,7 +85,10 @@ TEST(MoE, IsEachTokensExpertsByScoreAndTheSharedOnes) {
     const auto want = run(layer, input, [&](const at::Tensor& x) { return plain_moe(*layer, x); });
     ASSERT_EQ(got.size(), want.size());
     for (size_t i = 0; i < got.size(); ++i)
-      EXPECT_TRUE(at::allclose(got[i], want[i], 1e-4, 1e-5)) << i;
+      // Sums of terms far larger than themselves: rounding is a share of the largest.
+      EXPECT_LE((got[i] - want[i]).abs().max().item<double>(),
+                5e-6 * std::max(1.0, want[i].abs().max().item<double>()))
+          << i;
   }
 }
 

@@ -161,31 +161,7 @@ class Market {
   int64_t mean_ = 0;
 };
 
-/// One piece a rank, cut where the work would be even, as far as the counts may differ.
-ContextPlan pieces(const ContextRow& row, int64_t ranks, double slack) {
-  const double mean = static_cast<double>(row.tokens()) / static_cast<double>(ranks);
-  const int64_t fewest = std::max<int64_t>(1, std::ceil(mean * (1 - slack)));
-  const int64_t most = std::max<int64_t>(fewest, std::floor(mean * (1 + slack)));
-  ContextPlan plan;
-  int64_t begin = 0;
-  for (int64_t rank = 0; rank < ranks; ++rank) {
-    const int64_t others = ranks - 1 - rank;
-    const double aim = static_cast<double>(row.work()) * static_cast<double>(rank + 1) /
-                       static_cast<double>(ranks);
-    int64_t end = std::lower_bound(row.work_before.begin(), row.work_before.end(),
-                                   static_cast<int64_t>(aim)) -
-                  row.work_before.begin();
-    // No more and no fewer than this rank may have, nor than the others can take.
-    end = std::clamp(end, begin + fewest, begin + most);
-    const int64_t latest = row.tokens() - others * fewest;
-    const int64_t earliest = row.tokens() - others * most;
-    end = std::clamp(end, std::min(earliest, latest), latest);
-    plan.ranks.push_back(united({{begin, end}}));
-    begin = end;
-  }
-  return plan;
-}
-
+/// One piece a rank.
 ContextPlan pieces_of(const std::vector<int64_t>& counts) {
   ContextPlan plan;
   int64_t begin = 0;
@@ -194,6 +170,34 @@ ContextPlan pieces_of(const std::vector<int64_t>& counts) {
     begin += count;
   }
   return plan;
+}
+
+/// The pieces cut where the work would be even, as far as the counts may differ.
+ContextPlan pieces_of_even_work(const ContextRow& row, int64_t ranks, double slack) {
+  const double mean = static_cast<double>(row.tokens()) / static_cast<double>(ranks);
+  const auto fewest =
+      std::max<int64_t>(1, static_cast<int64_t>(std::min(std::floor(mean),
+                                                         std::ceil(mean * (1 - slack)))));
+  const auto most =
+      static_cast<int64_t>(std::max(std::ceil(mean), std::floor(mean * (1 + slack))));
+  if (most - fewest <= 1) return pieces_of(even_counts(row.tokens(), ranks));
+  std::vector<int64_t> counts;
+  int64_t begin = 0;
+  for (int64_t rank = 0; rank < ranks; ++rank) {
+    const double aim = static_cast<double>(row.work()) * static_cast<double>(rank + 1) /
+                       static_cast<double>(ranks);
+    const int64_t even = std::lower_bound(row.work_before.begin(), row.work_before.end(),
+                                          static_cast<int64_t>(aim)) -
+                         row.work_before.begin();
+    // No more and no fewer than this rank may have, nor than the others can take.
+    const int64_t others = ranks - 1 - rank;
+    const int64_t end =
+        std::clamp(even, std::max(begin + fewest, row.tokens() - others * most),
+                   std::min(begin + most, row.tokens() - others * fewest));
+    counts.push_back(end - begin);
+    begin = end;
+  }
+  return pieces_of(counts);
 }
 
 int64_t most_work(const ContextRow& row, const ContextPlan& plan) {
@@ -218,8 +222,7 @@ ContextPlan balance_jointly(const ContextRow& row, const BalanceOptions& options
     }
   }
   const ContextPlan start = options.counts ? pieces_of(*options.counts)
-                            : options.slack > 0 ? pieces(row, ranks, options.slack)
-                                                : pieces_of(even);
+                                           : pieces_of_even_work(row, ranks, options.slack);
   // Short windows move few tokens; longer ones may take whole documents along, which spares more
   // exchange than it moves.
   const int64_t share = std::max<int64_t>(1, row.tokens() / ranks);

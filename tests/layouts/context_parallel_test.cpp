@@ -161,13 +161,28 @@ TEST_F(ContextParallelRun, RefusesABalancerThatThereIsNot) {
   EXPECT_THAT(outcome.output, HasSubstr("\"per_document\""));
 }
 
-TEST_F(ContextParallelRun, RefusesPredictionLayers) {
-  const Outcome outcome = run_in_layout({"deepseek_v3", "debugmodel"}, {.ranks = 2},
-                                        "--parallelism.context_parallel_degree=2 "
-                                        "--model.num_mtp_layers=1",
-                                        temporary_.path() / "run");
-  EXPECT_EQ(outcome.exit_code, 2);
-  EXPECT_THAT(outcome.output, HasSubstr("num_mtp_layers = 0"));
+TEST_F(ContextParallelRun, PredictsFurtherTokensThatOtherRanksHave) {
+  const LayoutModel model = {"deepseek_v3", "debugmodel_flex_attn", true};
+  const std::string rows =
+      "--training.local_batch_size=2 --training.seq_len=101 --model.num_mtp_layers=2 ";
+  Layout layout;
+  layout.ranks = 3;
+  layout.flags = "--parallelism.context_parallel_degree=3 ";
+  for (const std::string positions : {"sequence", "document"}) {
+    const std::string flags = rows + "--training.positions=" + positions;
+    expect_same(train_in_layout(model, {}, flags, temporary_.path() / ("one " + positions)),
+                train_in_layout(model, layout, flags, temporary_.path() / positions));
+  }
+}
+
+TEST_F(ContextParallelRun, EightRanksShareRowsOfAnOddLength) {
+  const LayoutModel model = {"llama4", "debugmodel_irope", true};
+  const std::string rows = "--training.local_batch_size=1 --training.seq_len=301 ";
+  Layout layout;
+  layout.ranks = 8;
+  layout.flags = "--parallelism.context_parallel_degree=8 ";
+  expect_same(train_in_layout(model, {}, rows, temporary_.path() / "one"),
+              train_in_layout(model, layout, rows, temporary_.path() / "eight"));
 }
 
 TEST_F(ContextParallelRun, BalancesThePassesOfAPipelineAndOfAccumulationAlike) {

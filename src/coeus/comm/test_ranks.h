@@ -3,6 +3,7 @@
 
 #include <exception>
 #include <functional>
+#include <latch>
 #include <thread>
 #include <torch/csrc/distributed/c10d/HashStore.hpp>
 #include <vector>
@@ -20,15 +21,22 @@ inline void run_ranks(const ParallelDegrees& degrees,
                       const std::function<CollectiveLog*(int64_t rank)>& log = {}) {
   const auto store = c10::make_intrusive<c10d::HashStore>();
   std::vector<std::exception_ptr> errors(degrees.world());
+  // A rank that is done at once would hang up on others that are still joining its groups.
+  std::latch joined(degrees.world());
   std::vector<std::thread> ranks;
   for (int64_t rank = 0; rank < degrees.world(); ++rank)
     ranks.emplace_back([&, rank] {
+      bool has_joined = false;
       try {
         const Rendezvous rendezvous = {store, "127.0.0.1", std::chrono::seconds(60),
                                        log ? log(rank) : nullptr};
-        f(make_parallel_groups(rendezvous, Mesh(degrees, rank)));
+        const ParallelGroups groups = make_parallel_groups(rendezvous, Mesh(degrees, rank));
+        has_joined = true;
+        joined.arrive_and_wait();
+        f(groups);
       } catch (...) {
         errors[rank] = std::current_exception();
+        if (!has_joined) joined.count_down();
       }
     });
   for (std::thread& rank : ranks) rank.join();

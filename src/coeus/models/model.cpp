@@ -55,12 +55,8 @@ void check_pipeline(const Model& model, const std::string& name) {
                      obstacle);
 }
 
-void check_context_parallel(const Model& model, const std::string& name, int64_t batch_size,
-                            int64_t seq_len) {
-  const std::string obstacle = model.context_obstacle();
-  COEUS_CHECK_CONFIG(obstacle.empty(),
-                     "parallelism.context_parallel_degree: the rows of {} cannot be spread: {}",
-                     name, obstacle);
+void check_order_sensitive_buffers(const Model& model, const std::string& name, int64_t batch_size,
+                                   int64_t seq_len) {
   std::set<std::string> missing = {"tokens", "labels", "positions"};
   for (const OrderSensitiveBuffer& buffer : model.get_order_sensitive_buffers(batch_size, seq_len)) {
     COEUS_CHECK(missing.erase(buffer.name) == 1,

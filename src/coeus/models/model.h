@@ -85,8 +85,6 @@ class Model : public torch::nn::Module {
                                   const AttentionMasks& masks);
   /// Why the model cannot be cut into parts ("its output …"); empty when it can.
   virtual std::string pipeline_obstacle() const { return "it has no parts"; }
-  /// Why the tokens of a row cannot be spread over ranks; empty when they can.
-  virtual std::string context_obstacle() const { return ""; }
   /// The width of the hidden states that pass from part to part.
   virtual int64_t hidden_size() const { return 0; }
 
@@ -174,12 +172,11 @@ class Model : public torch::nn::Module {
 /// ("qwen3 0.6B").
 void check_pipeline(const Model& model, const std::string& name);
 
-/// Throws ConfigError unless context parallelism can spread the model's rows; `name` as above. And
-/// Error unless the buffers that it declares to depend on the order of the sequence are those that
-/// follow the tokens to their ranks (tokens, labels and positions), each [batch_size, seq_len] with
-/// the sequence in dimension 1.
-void check_context_parallel(const Model& model, const std::string& name, int64_t batch_size,
-                            int64_t seq_len);
+/// Throws Error unless the buffers that the model declares to depend on the order of the sequence
+/// are those that follow the tokens to their ranks (tokens, labels and positions), each [batch_size,
+/// seq_len] with the sequence in dimension 1; `name` as above.
+void check_order_sensitive_buffers(const Model& model, const std::string& name, int64_t batch_size,
+                                   int64_t seq_len);
 
 /// All parameters by their TorchTitan name ("layers.0.attention.wq.weight"), in order.
 std::vector<std::pair<std::string, at::Tensor>> named_parameters_of(const Model& model);

@@ -71,8 +71,8 @@ FinishBatches finish_batches(const JobConfig& config, const Mesh& mesh,
         add_image_masks(batch);
       }
     };
-  check_context_parallel(*model, config.model.name + " " + config.model.flavor,
-                         config.training.local_batch_size, config.training.seq_len);
+  check_order_sensitive_buffers(*model, config.model.name + " " + config.model.flavor,
+                                config.training.local_batch_size, config.training.seq_len);
   const ContextRowPlanner planner = context_planner(config, mesh, model);
   const bool balances = planner.options().balancer == Balancer::kJoint;
   return [=, passes = rows_per_pass(config, mesh)](std::span<Batch> step) {

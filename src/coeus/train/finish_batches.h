@@ -20,7 +20,7 @@ ContextRowPlanner context_planner(const JobConfig& config, const Mesh& mesh,
 
 /// Lowers the model's masks for a batch's rows and images; under context parallelism also plans the
 /// rows, balances passes where a step has several (balancer joint alone), and leaves this rank's
-/// tokens. Throws ConfigError or Error at once for a model that cannot be spread so.
+/// tokens. Throws Error at once for a model whose buffers do not follow its tokens.
 FinishBatches finish_batches(const JobConfig& config, const Mesh& mesh,
                              const std::shared_ptr<const Model>& model);
 

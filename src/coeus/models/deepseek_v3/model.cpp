@@ -22,6 +22,7 @@ Transformer::Transformer(const Sizes& sizes, AttentionEngine engine,
               }),
       sizes_(sizes) {
   if (sizes.n_prediction_layers > 0) {
+    whole_rows_ = register_module("whole_rows", nn::WholeRows());
     auto predictions = register_module("mtp_layers", std::make_shared<torch::nn::ModuleListImpl>());
     for (int64_t i = 0; i < sizes.n_prediction_layers; ++i) {
       prediction_layers_.push_back(
@@ -45,12 +46,20 @@ at::Tensor Transformer::loss_sum(const at::Tensor& tokens, const at::Tensor& lab
   at::Tensor h = run_blocks(embed(tokens), inputs);
   at::Tensor loss = cross_entropy(logits(h), labels);
   const auto depths = static_cast<int64_t>(prediction_layers_.size());
+  if (depths == 0) return loss;
+  // What follows a token in its row may be another rank's.
+  const BlockMask& mask = masks.at(kMaskName);
+  const auto whole = [&](const at::Tensor& x) { return whole_rows_->gathered(x, mask); };
+  const at::Tensor row_tokens = whole(tokens), row_labels = whole(labels),
+                   row_positions = whole(positions);
   for (int64_t depth = 1; depth <= depths; ++depth) {
-    const auto [further, known] = shifted_left(tokens, positions, depth, 0);
+    const auto [further, known] = shifted_left(row_tokens, row_positions, depth, 0);
     PredictionLayer& layer = *prediction_layers_[depth - 1];
-    const at::Tensor kept = layer.known(known).unsqueeze(-1).to(h.scalar_type());
-    h = layer.run(at::cat({embed(further), h * kept}, -1), inputs);
-    const at::Tensor aims = shifted_left(labels, positions, depth, kIgnoredLabel).first;
+    const at::Tensor kept =
+        layer.known(whole_rows_->own(known, mask)).unsqueeze(-1).to(h.scalar_type());
+    h = layer.run(at::cat({embed(whole_rows_->own(further, mask)), h * kept}, -1), inputs);
+    const at::Tensor aims = whole_rows_->own(
+        shifted_left(row_labels, row_positions, depth, kIgnoredLabel).first, mask);
     loss = loss + cross_entropy(output(h), aims) *
                       (sizes_.prediction_loss_weight / static_cast<double>(depths));
   }
@@ -68,14 +77,6 @@ std::string Transformer::pipeline_obstacle() const {
   return fmt::format(
       "its prediction layers (model.num_mtp_layers = {}) read the embedding and the last layer at "
       "once; use model.num_mtp_layers = 0",
-      prediction_layers_.size());
-}
-
-std::string Transformer::context_obstacle() const {
-  if (prediction_layers_.empty()) return "";
-  return fmt::format(
-      "its prediction layers (model.num_mtp_layers = {}) take each token together with those that "
-      "follow it in the row, which other ranks have; use model.num_mtp_layers = 0",
       prediction_layers_.size());
 }
 

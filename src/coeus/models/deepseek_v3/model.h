@@ -4,6 +4,7 @@
 
 #include "coeus/models/decoder.h"
 #include "coeus/models/deepseek_v3/multi_token_prediction.h"
+#include "coeus/nn/whole_rows.h"
 
 namespace coeus::deepseek_v3 {
 
@@ -21,7 +22,6 @@ class Transformer : public Decoder {
   void init_weights(uint64_t seed) override;
   /// With prediction layers, which read the first and the last stage at once.
   std::string pipeline_obstacle() const override;
-  std::string context_obstacle() const override;
   std::vector<nn::Block*> blocks() override;
   double flops_per_token(int64_t seq_len) const override;
   AttentionShape attention_shape() const override {
@@ -33,6 +33,7 @@ class Transformer : public Decoder {
 
   Sizes sizes_;
   std::vector<std::shared_ptr<PredictionLayer>> prediction_layers_;
+  nn::WholeRows whole_rows_{nullptr};  ///< null without them
 };
 
 }  // namespace coeus::deepseek_v3

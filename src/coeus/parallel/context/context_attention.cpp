@@ -8,6 +8,7 @@
 
 #include "coeus/base/error.h"
 #include "coeus/nn/inner_attention.h"
+#include "coeus/nn/whole_rows.h"
 #include "coeus/ops/attention_report.h"
 #include "coeus/parallel/context/plan/context_cost.h"
 #include "coeus/parallel/context/ring_attention.h"
@@ -132,6 +133,30 @@ at::Tensor around_the_ring(const at::Tensor& q, const at::Tensor& k, const at::T
   return ring_attention(q, k, v, masks, options.engine, scale, ranks);
 }
 
+ContextRanks ranks_of(const BlockMask& mask, const std::shared_ptr<ProcessGroup>& group,
+                      const std::string& what) {
+  ContextRanks ranks = {group, {}, what};
+  for (int64_t row = 0; row < mask.batch_size(); ++row) ranks.rows.push_back(mask.shard(row));
+  return ranks;
+}
+
+void set_exchange(nn::WholeRowsImpl& rows, const std::shared_ptr<ProcessGroup>& group) {
+  rows.set_exchange(
+      [group](const at::Tensor& x, const BlockMask& mask) {
+        return gather_tokens(x.unsqueeze(-1), ranks_of(mask, group, "tokens of whole rows"))
+            .squeeze(-1);
+      },
+      [](const at::Tensor& x, const BlockMask& mask) {
+        std::vector<at::Tensor> own;
+        for (int64_t row = 0; row < mask.batch_size(); ++row) {
+          const ContextShard& shard = *mask.shard(row);
+          own.push_back(x.select(0, row).index_select(
+              0, at::tensor(shard.places[static_cast<size_t>(shard.rank)], at::kInt)));
+        }
+        return at::stack(own);
+      });
+}
+
 }  // namespace
 
 at::Tensor context_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
@@ -139,8 +164,8 @@ at::Tensor context_attention(const at::Tensor& q, const at::Tensor& k, const at:
                              const std::shared_ptr<ProcessGroup>& group) {
   COEUS_CHECK(mask.batch_size() == q.size(0),
               "[context_attention] the mask has {} rows and q {}", mask.batch_size(), q.size(0));
-  ContextRanks ranks = {group, {}, options.layer.empty() ? "attention" : options.layer};
-  for (int64_t row = 0; row < mask.batch_size(); ++row) ranks.rows.push_back(mask.shard(row));
+  const ContextRanks ranks =
+      ranks_of(mask, group, options.layer.empty() ? "attention" : options.layer);
   switch (ranks.rows.at(0)->method) {
     case ContextMethod::kAllGather:
       return over_all_keys(q, k, v, mask, options, ranks);
@@ -157,6 +182,8 @@ at::Tensor context_attention(const at::Tensor& q, const at::Tensor& k, const at:
 void apply_context_parallel(const torch::nn::Module& model, const ParallelGroups& groups) {
   if (groups.context->size() == 1) return;
   for (const auto& module : model.named_modules("", /*include_self=*/false)) {
+    if (auto* const rows = dynamic_cast<nn::WholeRowsImpl*>(module.value().get()))
+      set_exchange(*rows, groups.context);
     auto* const attention = dynamic_cast<nn::InnerAttentionImpl*>(module.value().get());
     if (attention == nullptr) continue;
     attention->set_sharded_attention(

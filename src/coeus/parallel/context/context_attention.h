@@ -22,7 +22,7 @@ at::Tensor context_attention(const at::Tensor& q, const at::Tensor& k, const at:
                              const std::shared_ptr<ProcessGroup>& group);
 
 /// Lets every InnerAttention in `model` attend over the ranks of ParallelGroups::context under
-/// masks that are sharded. Does nothing for one rank.
+/// masks that are sharded, and every WholeRows gather from them. Does nothing for one rank.
 void apply_context_parallel(const torch::nn::Module& model, const ParallelGroups& groups);
 
 /// Throws Error, naming them, if ranks of the group planned otherwise than this one: all must call

@@ -1,7 +1,8 @@
 #include "covering_array.h"
 
+#include <algorithm>
 #include <cstdint>
-#include <set>
+#include <map>
 #include <utility>
 
 namespace coeus {
@@ -46,28 +47,33 @@ std::vector<Choices> all_cases(const std::vector<int>& levels,
 std::vector<Choices> covering_array(const std::vector<int>& levels, int strength,
                                     const std::function<bool(const Choices&)>& is_allowed) {
   const std::vector<Choices> cases = all_cases(levels, is_allowed);
-  std::set<Combination> missing;
-  for (const Choices& choices : cases)
+  std::map<Combination, size_t> numbers;
+  std::vector<std::vector<size_t>> combinations;  // of each case, by number
+  for (const Choices& choices : cases) {
+    combinations.emplace_back();
     for (Combination& combination : combinations_of(choices, strength))
-      missing.insert(std::move(combination));
-  std::vector<Choices> array;
-  while (!missing.empty()) {
-    const Choices* best = nullptr;
-    int most = 0;
-    for (const Choices& choices : cases) {
-      int news = 0;
-      for (const Combination& combination : combinations_of(choices, strength))
-        news += missing.contains(combination) ? 1 : 0;
-      if (news > most) {
-        most = news;
-        best = &choices;
-      }
-    }
-    for (const Combination& combination : combinations_of(*best, strength))
-      missing.erase(combination);
-    array.push_back(*best);
+      combinations.back().push_back(
+          numbers.try_emplace(std::move(combination), numbers.size()).first->second);
   }
-  return array;
+  std::vector<bool> is_missing(numbers.size(), true);
+  const auto news_of = [&](size_t number) {
+    return std::count_if(combinations[number].begin(), combinations[number].end(),
+                         [&](size_t combination) { return is_missing[combination]; });
+  };
+  std::vector<Choices> array;
+  while (true) {
+    size_t best = 0;
+    int64_t most = 0;
+    for (size_t number = 0; number < cases.size(); ++number) {
+      const int64_t news = news_of(number);
+      if (news <= most) continue;
+      most = news;
+      best = number;
+    }
+    if (most == 0) return array;
+    for (const size_t combination : combinations[best]) is_missing[combination] = false;
+    array.push_back(cases[best]);
+  }
 }
 
 }  // namespace coeus

@@ -89,9 +89,10 @@ TEST_F(VlmRun, AccumulatedMicroBatchesAreOneBatch) {
 
 TEST_F(VlmRun, TheLossIsThatOfOneProcessWithTokensSpreadOverRanks) {
   const LossCurve one = losses("one", {});
-  for (const auto& [ranks, method, balancer] :
-       {std::tuple(2, "ring", "headtail"), {3, "needed", "joint"}, {2, "alltoall", "ptrr"},
-        {4, "allgather", "per_document"}}) {
+  for (const auto& [ranks, method, balancer] : {std::tuple(2, "ring", "headtail"),
+                                                {3, "needed", "joint"},
+                                                {2, "alltoall", "ptrr"},
+                                                {4, "allgather", "per_document"}}) {
     const std::string name = fmt::format("{} {} {}", ranks, method, balancer);
     const Outcome outcome = run_coeus(fmt::format(
         "launch -n {} -- train configs/llama3/debug_model.toml --job.dump_folder='{}' "
@@ -99,8 +100,7 @@ TEST_F(VlmRun, TheLossIsThatOfOneProcessWithTokensSpreadOverRanks) {
         "--activation_checkpoint.mode=none --parallelism.context_parallel_degree={} "
         "--parallelism.context_parallel_method={} --parallelism.context_parallel_load_balancer={} "
         "'{}'",
-        ranks, (folder_ / name).string(), ranks, method, balancer,
-        fmt::join(run_flags(), "' '")));
+        ranks, (folder_ / name).string(), ranks, method, balancer, fmt::join(run_flags(), "' '")));
     ASSERT_EQ(outcome.exit_code, 0) << name << '\n' << outcome.output;
     const LossCurve many = read_loss_curve((folder_ / name / "metrics.jsonl").string());
     ASSERT_EQ(many.size(), one.size());

@@ -56,27 +56,30 @@ Layout layout_of(const Choices& c) {
   Layout layout;
   layout.ranks = kDegrees[c[kDegree]] * beside.ranks;
   layout.data_ranks = beside.data_ranks;
-  layout.flags = beside.flags +
-                 fmt::format(" --parallelism.context_parallel_degree={}"
-                             " --parallelism.context_parallel_method={}"
-                             " --parallelism.context_parallel_load_balancer={}"
-                             " --parallelism.check_context_parallel_plan",
-                             kDegrees[c[kDegree]], kMethods[c[kMethod]], kBalancers[c[kBalancer]]);
+  layout.flags =
+      beside.flags + fmt::format(
+                         " --parallelism.context_parallel_degree={}"
+                         " --parallelism.context_parallel_method={}"
+                         " --parallelism.context_parallel_load_balancer={}"
+                         " --parallelism.check_context_parallel_plan",
+                         kDegrees[c[kDegree]], kMethods[c[kMethod]], kBalancers[c[kBalancer]]);
   return layout;
 }
 
 std::string name_of(const Choices& c) {
   return fmt::format("{} cp {} {} {} {} {} {}", model_of(c).label(), kDegrees[c[kDegree]],
-                     kMethods[c[kMethod]], kBalancers[c[kBalancer]], kKindsOfPositions[c[kPositions]],
-                     kBesides[c[kBeside]].name, kLengths[c[kLength]]);
+                     kMethods[c[kMethod]], kBalancers[c[kBalancer]],
+                     kKindsOfPositions[c[kPositions]], kBesides[c[kBeside]].name,
+                     kLengths[c[kLength]]);
 }
 
 std::vector<Choices> cases() {
   const char* const strength = std::getenv("COEUS_CONTEXT_STRENGTH");
-  const auto levels = {layout_models().size(), kMethods.size(),           kBalancers.size(),
+  const auto levels = {layout_models().size(), kMethods.size(),          kBalancers.size(),
                        kDegrees.size(),        kKindsOfPositions.size(), kBesides.size(),
                        kLengths.size()};
-  return covering_array({levels.begin(), levels.end()}, strength == nullptr ? 2 : std::atoi(strength),
+  return covering_array({levels.begin(), levels.end()},
+                        strength == nullptr ? 2 : std::atoi(strength),
                         [](const Choices&) { return true; });
 }
 
@@ -147,8 +150,7 @@ class ContextParallelRun : public testing::Test {
 };
 
 TEST_F(ContextParallelRun, RefusesRowsThatLeaveRanksWithoutTokens) {
-  const Outcome outcome =
-      run(4, "--parallelism.context_parallel_degree=4 --training.seq_len=3");
+  const Outcome outcome = run(4, "--parallelism.context_parallel_degree=4 --training.seq_len=3");
   EXPECT_EQ(outcome.exit_code, 2) << outcome.output;
   EXPECT_THAT(outcome.output, HasSubstr("a row has only 3 tokens"));
 }
@@ -213,11 +215,12 @@ TEST_F(ContextParallelRun, RecomputesLayersWithTheirExchanges) {
          {"full", "selective --activation_checkpoint.selective_ac_option=op"}) {
       Layout layout;
       layout.ranks = 2;
-      layout.flags = "--parallelism.context_parallel_degree=2 --activation_checkpoint.mode=" + mode +
-                     " --parallelism.context_parallel_method=" + method;
+      layout.flags =
+          "--parallelism.context_parallel_degree=2 --activation_checkpoint.mode=" + mode +
+          " --parallelism.context_parallel_method=" + method;
       SCOPED_TRACE(layout.flags);
-      expect_same(one, train_in_layout(model, layout, rows,
-                                       temporary_.path() / as_name(method + mode)));
+      expect_same(one,
+                  train_in_layout(model, layout, rows, temporary_.path() / as_name(method + mode)));
     }
   }
 }

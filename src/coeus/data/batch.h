@@ -27,10 +27,10 @@ struct Batch {
   int64_t valid_labels = 0;             ///< labels of whole rows that are not kIgnoredLabel
   int64_t documents = 0;                ///< documents, or pieces of them, in all rows
   int64_t first_sample = 0;             ///< the global sample number of row 0
-  uint64_t plan_hash = 0;               ///< of how its rows are spread over ranks; 0 if they are not
-  nlohmann::json state_after;           ///< the loader's state once this batch is delivered
-  double read_seconds = 0;              ///< reading, tokenizing and packing, in the loader's thread
-  double mask_seconds = 0;              ///< finishing it, as lowering masks, there too
+  uint64_t plan_hash = 0;      ///< of how its rows are spread over ranks; 0 if they are not
+  nlohmann::json state_after;  ///< the loader's state once this batch is delivered
+  double read_seconds = 0;     ///< reading, tokenizing and packing, in the loader's thread
+  double mask_seconds = 0;     ///< finishing it, as lowering masks, there too
 
   /// Labels that this rank has and that are not kIgnoredLabel.
   int64_t own_labels() const {

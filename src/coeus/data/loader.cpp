@@ -146,8 +146,7 @@ std::optional<Batch> Loader::make_batch() {
   const auto start = Clock::now();
   int64_t rows = options_.local_batch_size;
   auto size = static_cast<size_t>(rows * options_.seq_len);
-  Batch batch{
-      .batch_size = rows, .seq_len = options_.seq_len, .row_length = options_.seq_len};
+  Batch batch{.batch_size = rows, .seq_len = options_.seq_len, .row_length = options_.seq_len};
   batch.tokens.resize(size, source_->padding_token());
   batch.labels.resize(size, kIgnoredLabel);
   batch.positions.resize(size);

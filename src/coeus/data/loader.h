@@ -35,7 +35,7 @@ struct LoaderOptions {
   int64_t dp_world = 1;  ///< ranks that take different rows
   int64_t vocab_size = 0;
   Positions positions = Positions::kSequence;
-  int64_t prefetch = 4;  ///< batches that may wait ready
+  int64_t prefetch = 4;          ///< batches that may wait ready
   int64_t batches_per_step = 1;  ///< that are finished together: see FinishBatches
   bool infinite = true;  ///< start over when the data ends; otherwise `next` comes to an end
   std::optional<ImageRowOptions> images = {};  ///< set: rows are made by ImageRows

@@ -121,15 +121,13 @@ TEST_F(Loading, GivesTheSameGlobalBatchesToAnyNumberOfRanks) {
 TEST_F(Loading, LowersMasksOfTheRowsInItsThread) {
   std::thread::id lowered_in;
   std::vector<std::vector<int32_t>> documents;
-  Loader loader(data({"abc", "d", "efghijk"}), byte_encoder(), kSmall,
-                [&](std::span<Batch> step) {
-                  if (documents.empty()) {
-                    lowered_in = std::this_thread::get_id();
-                    for (const auto& row : step[0].layouts)
-                      documents.push_back(row.key()->document);
-                  }
-                  step[0].masks = {{"main", BlockMask{}}};
-                });
+  Loader loader(data({"abc", "d", "efghijk"}), byte_encoder(), kSmall, [&](std::span<Batch> step) {
+    if (documents.empty()) {
+      lowered_in = std::this_thread::get_id();
+      for (const auto& row : step[0].layouts) documents.push_back(row.key()->document);
+    }
+    step[0].masks = {{"main", BlockMask{}}};
+  });
   auto batch = loader.next();
   EXPECT_EQ(batch->masks.count("main"), 1u);
   EXPECT_NE(lowered_in, std::this_thread::get_id());
@@ -142,11 +140,10 @@ TEST_F(Loading, PrefetchesAsManyAsAskedAndNoMore) {
   std::atomic<int> furthest = 0;
   auto options = kSmall;
   options.prefetch = 2;
-  Loader loader(data(some_texts(40)), byte_encoder(), options,
-                [&](std::span<Batch>) {
-                  furthest = std::max<int>(furthest, ++made - asked);
-                  made.notify_one();
-                });
+  Loader loader(data(some_texts(40)), byte_encoder(), options, [&](std::span<Batch>) {
+    furthest = std::max<int>(furthest, ++made - asked);
+    made.notify_one();
+  });
   for (int i = 0; i < 50; ++i) {
     // Two wait ready, and a third for room.
     for (int now = made; now < asked + 3; now = made) made.wait(now);

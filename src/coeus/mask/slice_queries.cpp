@@ -79,9 +79,10 @@ BlockMask BlockMask::slice_queries(int64_t begin, int64_t end) const {
   COEUS_CHECK(0 <= begin && begin <= end && end <= query_length(),
               "[BlockMask::slice_queries] [{}, {}) is not a range of {} queries", begin, end,
               query_length());
-  COEUS_CHECK(!is_sharded(),
-              "[BlockMask::slice_queries] the queries of a mask that is spread over ranks cannot be "
-              "cut further; plan the rows for other ranks instead");
+  COEUS_CHECK(
+      !is_sharded(),
+      "[BlockMask::slice_queries] the queries of a mask that is spread over ranks cannot be "
+      "cut further; plan the rows for other ranks instead");
   std::map<const BlockMaskRow*, RowPointer> sliced;
   std::vector<RowPointer> rows;
   for (const RowPointer& row : rows_) {

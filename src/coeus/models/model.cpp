@@ -58,17 +58,17 @@ void check_pipeline(const Model& model, const std::string& name) {
 void check_order_sensitive_buffers(const Model& model, const std::string& name, int64_t batch_size,
                                    int64_t seq_len) {
   std::set<std::string> missing = {"tokens", "labels", "positions"};
-  for (const OrderSensitiveBuffer& buffer : model.get_order_sensitive_buffers(batch_size, seq_len)) {
+  for (const OrderSensitiveBuffer& buffer :
+       model.get_order_sensitive_buffers(batch_size, seq_len)) {
     COEUS_CHECK(missing.erase(buffer.name) == 1,
                 "[get_order_sensitive_buffers] {} declares \"{}\", which a batch does not have or "
                 "which it declares twice; a batch has tokens, labels and positions",
                 name, buffer.name);
-    COEUS_CHECK(buffer.shape == std::vector<int64_t>({batch_size, seq_len}) &&
-                    buffer.sequence_dim == 1,
-                "[get_order_sensitive_buffers] {} declares \"{}\" as [{}] with the sequence in "
-                "dimension {}; rows of this run make it [{}, {}] with the sequence in dimension 1",
-                name, buffer.name, fmt::join(buffer.shape, ", "), buffer.sequence_dim, batch_size,
-                seq_len);
+    COEUS_CHECK(
+        buffer.shape == std::vector<int64_t>({batch_size, seq_len}) && buffer.sequence_dim == 1,
+        "[get_order_sensitive_buffers] {} declares \"{}\" as [{}] with the sequence in "
+        "dimension {}; rows of this run make it [{}, {}] with the sequence in dimension 1",
+        name, buffer.name, fmt::join(buffer.shape, ", "), buffer.sequence_dim, batch_size, seq_len);
   }
   COEUS_CHECK(missing.empty(),
               "[get_order_sensitive_buffers] {} does not declare {}, which would stay behind when "

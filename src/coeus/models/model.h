@@ -101,7 +101,8 @@ class Model : public torch::nn::Module {
   /// among those of a batch, the shape that it has for `batch_size` rows of `seq_len` tokens, and
   /// which dimension of that is the sequence. Nothing is allocated. Masks are not among them: they
   /// are made from the tokens' attributes, which travel with the tokens; nor are tables that are
-  /// looked up by position, such as RoPE's, which no order of tokens changes (docs/composability.md).
+  /// looked up by position, such as RoPE's, which no order of tokens changes
+  /// (docs/composability.md).
   virtual std::vector<OrderSensitiveBuffer> get_order_sensitive_buffers(int64_t batch_size,
                                                                         int64_t seq_len) const = 0;
 
@@ -173,8 +174,8 @@ class Model : public torch::nn::Module {
 void check_pipeline(const Model& model, const std::string& name);
 
 /// Throws Error unless the buffers that the model declares to depend on the order of the sequence
-/// are those that follow the tokens to their ranks (tokens, labels and positions), each [batch_size,
-/// seq_len] with the sequence in dimension 1; `name` as above.
+/// are those that follow the tokens to their ranks (tokens, labels and positions), each
+/// [batch_size, seq_len] with the sequence in dimension 1; `name` as above.
 void check_order_sensitive_buffers(const Model& model, const std::string& name, int64_t batch_size,
                                    int64_t seq_len);
 

@@ -45,9 +45,8 @@ TEST(OrderSensitiveBuffers, AreWhatABatchHas) {
 }
 
 TEST(OrderSensitiveBuffers, AreRefusedWithAnotherLengthOrDimension) {
-  EXPECT_THAT(
-      complaint(Declaring({buffer("tokens"), buffer("labels", 65), buffer("positions")})),
-      HasSubstr("\"labels\" as [2, 65]"));
+  EXPECT_THAT(complaint(Declaring({buffer("tokens"), buffer("labels", 65), buffer("positions")})),
+              HasSubstr("\"labels\" as [2, 65]"));
   EXPECT_THAT(
       complaint(Declaring({buffer("tokens"), buffer("labels"), buffer("positions", 64, 0)})),
       HasSubstr("dimension 0"));

@@ -25,9 +25,9 @@ class InnerAttentionImpl : public torch::nn::Module {
                      const BlockMask& mask);
   /// What takes the place of coeus::attention under masks that are spread over ranks: q, k and v
   /// are those of this rank's tokens.
-  using ShardedAttention = std::function<at::Tensor(
-      const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const BlockMask& mask,
-      const AttentionOptions& options)>;
+  using ShardedAttention =
+      std::function<at::Tensor(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                               const BlockMask& mask, const AttentionOptions& options)>;
   void set_sharded_attention(ShardedAttention f) { sharded_attention_ = std::move(f); }
   /// From now on, tells `report` what it does, under the name `layer`.
   void report_to(std::shared_ptr<AttentionReport> report, std::string layer);

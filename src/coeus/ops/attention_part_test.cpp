@@ -49,9 +49,9 @@ void expect_parts_make_the_whole(AttentionEngine engine, const Mask& mask, int64
 
   AttentionPart sum;
   for (int64_t begin = 0; begin < tokens; begin += step)
-    sum = merged(sum, attention_part(engine, x.q, x.k.narrow(1, begin, step),
-                                     x.v.narrow(1, begin, step),
-                                     over_keys(mask, layout, begin, begin + step), kScale));
+    sum = merged(sum,
+                 attention_part(engine, x.q, x.k.narrow(1, begin, step), x.v.narrow(1, begin, step),
+                                over_keys(mask, layout, begin, begin + step), kScale));
   EXPECT_LE((sum.out - want_out).abs().max().item<double>(), 1e-12);
 
   at::Tensor grad_q = at::zeros_like(x.q);
@@ -87,7 +87,8 @@ TEST(AttentionPart, WhatNobodySeesIsZeroWithoutNan) {
     const AttentionPart part = attention_part(engine, x.q, x.k, x.v, nothing, kScale);
     const AttentionPart sum = merged(part, part);
     EXPECT_TRUE(at::equal(sum.out, at::zeros_like(sum.out)));
-    EXPECT_TRUE(at::equal(sum.lse, at::full_like(sum.lse, -std::numeric_limits<double>::infinity())));
+    EXPECT_TRUE(
+        at::equal(sum.lse, at::full_like(sum.lse, -std::numeric_limits<double>::infinity())));
     const AttentionGradients of = attention_part_backward(engine, x.grad_out, x.q, x.k, x.v,
                                                           sum.out, sum.lse, nothing, kScale);
     for (const at::Tensor& grad : {of.q, of.k, of.v})

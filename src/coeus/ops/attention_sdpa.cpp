@@ -62,9 +62,9 @@ AttentionPart forward_of(const at::Tensor& q, const at::Tensor& k, const at::Ten
   const auto lse_type = q.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   const at::Tensor out = at::empty({q.size(0), q.size(1), q.size(2), v.size(3)}, q.options());
   // Tokens before heads in memory, as LibTorch itself keeps it and reads it again.
-  const at::Tensor lse = at::full({q.size(0), q.size(1), q.size(2)},
-                                  -std::numeric_limits<double>::infinity(),
-                                  q.options().dtype(lse_type));
+  const at::Tensor lse =
+      at::full({q.size(0), q.size(1), q.size(2)}, -std::numeric_limits<double>::infinity(),
+               q.options().dtype(lse_type));
   for (const Piece& piece : pieces) {
     at::Tensor to = queries_of(out, piece);
     if (sees_nothing(piece)) {
@@ -80,8 +80,8 @@ AttentionPart forward_of(const at::Tensor& q, const at::Tensor& k, const at::Ten
   return {out, lse.transpose(1, 2)};
 }
 
-AttentionGradients backward_of(const at::Tensor& grad_out, const at::Tensor& q,
-                               const at::Tensor& k, const at::Tensor& v, const at::Tensor& out,
+AttentionGradients backward_of(const at::Tensor& grad_out, const at::Tensor& q, const at::Tensor& k,
+                               const at::Tensor& v, const at::Tensor& out,
                                const at::Tensor& lse_of_heads, const std::vector<Piece>& pieces,
                                double scale) {
   const at::Tensor lse = lse_of_heads.transpose(1, 2).contiguous();
@@ -174,9 +174,8 @@ AttentionGradients sdpa_part_backward(const at::Tensor& grad_out, const at::Tens
                                       const at::Tensor& out, const at::Tensor& lse,
                                       const BlockMask& mask, double scale) {
   const int64_t shared = heads_a_key_head(q, k);
-  const AttentionGradients of =
-      backward_of(grad_out.contiguous(), q, repeated(k, shared), repeated(v, shared), out, lse,
-                  pieces_of(mask), scale);
+  const AttentionGradients of = backward_of(grad_out.contiguous(), q, repeated(k, shared),
+                                            repeated(v, shared), out, lse, pieces_of(mask), scale);
   return {of.q, summed(of.k, shared), summed(of.v, shared)};
 }
 

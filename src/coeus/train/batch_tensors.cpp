@@ -14,8 +14,7 @@ at::Tensor as_tensor(const std::vector<int32_t>& values, const Batch& batch, at:
 }
 
 ImageTensors image_tensors(const ImagePatches& images) {
-  ImageTensors tensors = {
-      .patches = {}, .grids = images.grids, .token = images.token, .order = {}};
+  ImageTensors tensors = {.patches = {}, .grids = images.grids, .token = images.token, .order = {}};
   if (images.patches() == 0) return tensors;
   if (!images.order.empty()) tensors.order = at::tensor(images.order, at::kLong);
   tensors.patches = at::from_blob(const_cast<float*>(images.values.data()),

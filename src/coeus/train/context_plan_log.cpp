@@ -28,12 +28,10 @@ int64_t bytes_with_shards(const BlockMask& mask) {
 std::string context_plan_text(const ContextRowPlanner& planner, const Batch& batch) {
   // The keys are those of whole rows, in row order.
   std::vector<SequenceLayout> whole;
-  for (const SequenceLayout& layout : batch.layouts)
-    whole.emplace_back(layout.key(), layout.key());
+  for (const SequenceLayout& layout : batch.layouts) whole.emplace_back(layout.key(), layout.key());
   const ContextRows rows = planner.plan(whole);
-  PlanReport report = {.balancer = planner.options().balancer,
-                       .costs = {},
-                       .model = planner.options().cost};
+  PlanReport report = {
+      .balancer = planner.options().balancer, .costs = {}, .model = planner.options().cost};
   for (const LayersMask& mask : rows.rows[0].masks)
     report.costs.push_back(rows.methods.at(mask.name));
   std::string text = fmt::format("how the first batch's rows are dealt to the ranks of cp:\n{}",

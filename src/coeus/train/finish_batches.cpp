@@ -54,9 +54,10 @@ ContextOptions context_options(const JobConfig& config, const Mesh& mesh, const 
 
 ContextRowPlanner context_planner(const JobConfig& config, const Mesh& mesh,
                                   const std::shared_ptr<const Model>& model) {
-  return {context_options(config, mesh, *model),
-          [model](std::span<const SequenceLayout> rows) { return model->get_attention_masks(rows); },
-          model->layers_by_mask()};
+  return {
+      context_options(config, mesh, *model),
+      [model](std::span<const SequenceLayout> rows) { return model->get_attention_masks(rows); },
+      model->layers_by_mask()};
 }
 
 FinishBatches finish_batches(const JobConfig& config, const Mesh& mesh,

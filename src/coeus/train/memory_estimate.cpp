@@ -62,8 +62,8 @@ double share_of_reference(const Model& model, const JobConfig& config, int64_t b
 double dense_scores(const Model& model, const JobConfig& config, int64_t batch_size,
                     int64_t seq_len, int64_t cp, double bytes_a_head) {
   const auto heads = static_cast<double>(model.attention_shape().heads);
-  const double pairs = static_cast<double>(batch_size) * tokens_of_rank(seq_len, cp) *
-                       static_cast<double>(seq_len);
+  const double pairs =
+      static_cast<double>(batch_size) * tokens_of_rank(seq_len, cp) * static_cast<double>(seq_len);
   // The dense mask itself takes a byte, twice.
   return share_of_reference(model, config, batch_size, seq_len) * pairs *
          (heads * bytes_a_head + 2);

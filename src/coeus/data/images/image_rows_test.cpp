@@ -302,11 +302,10 @@ TEST_F(ImageRowsTest, AreTheSameForAnyNumberOfRanks) {
 TEST_F(ImageRowsTest, LowerTheMasksOfTheirImages) {
   write_data(4, 2);
   int64_t patches = -1;
-  Loader loader(data(), image_encoder(), options(4),
-                [&](std::span<Batch> step) {
-                  patches = step[0].images.layout.query_length();
-                  EXPECT_EQ(step[0].layouts.size(), 2u);
-                });
+  Loader loader(data(), image_encoder(), options(4), [&](std::span<Batch> step) {
+    patches = step[0].images.layout.query_length();
+    EXPECT_EQ(step[0].layouts.size(), 2u);
+  });
   const auto batch = loader.next();
   EXPECT_EQ(patches, batch->images.patches());
   EXPECT_GT(patches, 0);

@@ -58,8 +58,8 @@ at::Tensor Transformer::loss_sum(const at::Tensor& tokens, const at::Tensor& lab
     const at::Tensor kept =
         layer.known(whole_rows_->own(known, mask)).unsqueeze(-1).to(h.scalar_type());
     h = layer.run(at::cat({embed(whole_rows_->own(further, mask)), h * kept}, -1), inputs);
-    const at::Tensor aims = whole_rows_->own(
-        shifted_left(row_labels, row_positions, depth, kIgnoredLabel).first, mask);
+    const at::Tensor aims =
+        whole_rows_->own(shifted_left(row_labels, row_positions, depth, kIgnoredLabel).first, mask);
     loss = loss + cross_entropy(output(h), aims) *
                       (sizes_.prediction_loss_weight / static_cast<double>(depths));
   }

@@ -162,8 +162,8 @@ void set_exchange(nn::WholeRowsImpl& rows, const std::shared_ptr<ProcessGroup>& 
 at::Tensor context_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                              const BlockMask& mask, const AttentionOptions& options,
                              const std::shared_ptr<ProcessGroup>& group) {
-  COEUS_CHECK(mask.batch_size() == q.size(0),
-              "[context_attention] the mask has {} rows and q {}", mask.batch_size(), q.size(0));
+  COEUS_CHECK(mask.batch_size() == q.size(0), "[context_attention] the mask has {} rows and q {}",
+              mask.batch_size(), q.size(0));
   const ContextRanks ranks =
       ranks_of(mask, group, options.layer.empty() ? "attention" : options.layer);
   switch (ranks.rows.at(0)->method) {

@@ -13,9 +13,9 @@
 namespace coeus {
 
 /// softmax(scale * q k^T, over the keys of all ranks that the mask shows) v for this rank's tokens.
-/// q, k, v: as in coeus::attention, of this rank's tokens alone; mask: is_sharded(), all rows by one
-/// method. Every rank of the group calls it, in forward and in backward, also one whose queries see
-/// nothing. Throws Error for tokens other than the mask's plan gives this rank, and for
+/// q, k, v: as in coeus::attention, of this rank's tokens alone; mask: is_sharded(), all rows by
+/// one method. Every rank of the group calls it, in forward and in backward, also one whose queries
+/// see nothing. Throws Error for tokens other than the mask's plan gives this rank, and for
 /// AttentionEngine::kCheck in a ring, whose parts there is nothing to hold to.
 at::Tensor context_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                              const BlockMask& mask, const AttentionOptions& options,

@@ -105,11 +105,11 @@ double spread_difference(const Case& c, const Tensors& x) {
     const ContextRows rows = planner.plan(c.rows());
     const BlockMask mask = planner.masks(rows).at("mask");
     const auto own = [&](const at::Tensor& t) { return select_tokens(t, rows, rank); };
-    const Results got = results_of(
-        {own(x.q), own(x.k), own(x.v), own(x.grad_out)},
-        [&](const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
-          return context_attention(q, k, v, mask, {.engine = c.engine}, groups.context);
-        });
+    const Results got =
+        results_of({own(x.q), own(x.k), own(x.v), own(x.grad_out)},
+                   [&](const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+                     return context_attention(q, k, v, mask, {.engine = c.engine}, groups.context);
+                   });
     for (size_t i = 0; i < got.size(); ++i)
       worst[rank] = std::max(worst[rank], (got[i] - own(want[i])).abs().max().item<double>());
   });
@@ -129,7 +129,8 @@ TEST(ContextAttention, EqualsTheWholeByEveryMethodAndBalancer) {
 
 TEST(ContextAttention, EqualsTheWholeByEveryEngine) {
   for (const ContextMethod method : kMethods)
-    for (const AttentionEngine engine : {AttentionEngine::kReference, AttentionEngine::kBlockSparse})
+    for (const AttentionEngine engine :
+         {AttentionEngine::kReference, AttentionEngine::kBlockSparse})
       expect_equal_to_whole({.ranks = 2, .method = method, .engine = engine});
   // The flash attention of LibTorch takes runs of tokens that see runs of keys.
   expect_equal_to_whole(
@@ -218,7 +219,9 @@ TEST(ContextAttention, EqualsTheWholeForRandomMasksRowsAndPlans) {
 }
 
 TEST(ContextAttention, NeededKeysAreAllThatIsSent) {
-  const Case c = {.documents = {{20, 20, 24}}, .ranks = 2, .method = ContextMethod::kNeeded,
+  const Case c = {.documents = {{20, 20, 24}},
+                  .ranks = 2,
+                  .method = ContextMethod::kNeeded,
                   .balancer = Balancer::kNone};
   const ContextRows rows = c.planner(0).plan(c.rows());
   const auto shard = c.planner(0).masks(rows).at("mask").shard(0);
@@ -259,8 +262,12 @@ TEST(ContextAttention, ExchangesAQuarterAtMostOfAllKeysWhereDocumentsAreShort) {
   std::vector<int64_t> documents;
   for (int64_t left = 16384; left > 0; left -= documents.back())
     documents.push_back(std::min(left, std::max<int64_t>(1, std::lround(length(random)))));
-  Case c = {.documents = {documents}, .ranks = 8, .method = ContextMethod::kAllGather,
-            .balancer = Balancer::kNone, .heads = 1, .kv_heads = 1};
+  Case c = {.documents = {documents},
+            .ranks = 8,
+            .method = ContextMethod::kAllGather,
+            .balancer = Balancer::kNone,
+            .heads = 1,
+            .kv_heads = 1};
   // Of what a rank gathers, an eighth was its own.
   const int64_t all = measured_bytes(c, "all_gather") / 8 * 7;
   EXPECT_EQ(all, int64_t{16384} * 7 * 16 * 8);
@@ -305,7 +312,9 @@ TEST(ContextAttention, RefusesToCheckARing) {
                   const int64_t rank = groups.context->rank();
                   const ContextRowPlanner planner = c.planner(rank);
                   const ContextRows rows = planner.plan(c.rows());
-                  const auto own = [&](const at::Tensor& t) { return select_tokens(t, rows, rank); };
+                  const auto own = [&](const at::Tensor& t) {
+                    return select_tokens(t, rows, rank);
+                  };
                   context_attention(own(x.q), own(x.k), own(x.v), planner.masks(rows).at("mask"),
                                     {.engine = AttentionEngine::kCheck}, groups.context);
                 });
@@ -320,9 +329,8 @@ TEST(ContextPlanCheck, NamesTheRanksWhosePlansDiffer) {
     });
   });
   EXPECT_THAT(message, HasSubstr("rank 2"));
-  EXPECT_NO_THROW(run_ranks({.cp = 3}, [](const ParallelGroups& groups) {
-    check_same_plan(7, *groups.context);
-  }));
+  EXPECT_NO_THROW(run_ranks(
+      {.cp = 3}, [](const ParallelGroups& groups) { check_same_plan(7, *groups.context); }));
 }
 
 }  // namespace

@@ -102,8 +102,8 @@ void shard_batch(Batch& batch, const ContextRows& rows, const ContextRowPlanner&
 void balance_passes(std::span<Batch> step, std::vector<std::vector<ContextRow>>& rows,
                     int64_t rows_per_pass) {
   std::vector<Pass> passes = passes_of(step, rows_per_pass);
-  const bool has_images = std::any_of(step.begin(), step.end(),
-                                      [](const Batch& batch) { return batch.images.patches() > 0; });
+  const bool has_images = std::any_of(
+      step.begin(), step.end(), [](const Batch& batch) { return batch.images.patches() > 0; });
   if (passes.size() < 2 || has_images) return;
 
   std::vector<std::pair<size_t, int64_t>> origin;  // of each row of the step, batch and number

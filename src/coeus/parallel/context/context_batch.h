@@ -18,8 +18,8 @@ void shard_batch(Batch& batch, const ContextRows& rows, const ContextRowPlanner&
 /// Deals the rows of a step's batches anew to its passes, which are every `rows_per_pass` rows of a
 /// batch, so that each pass has about as much work: a pass takes as long as its rows do, and in a
 /// pipeline all wait for the longest (WLB-LLM, arXiv 2503.17924). The step keeps its rows.
-/// `rows[i]`: those of step[i]; they move along. Does nothing for batches with images, whose patches
-/// stand in the order of their rows.
+/// `rows[i]`: those of step[i]; they move along. Does nothing for batches with images, whose
+/// patches stand in the order of their rows.
 void balance_passes(std::span<Batch> step, std::vector<std::vector<ContextRow>>& rows,
                     int64_t rows_per_pass);
 

@@ -161,7 +161,6 @@ TEST(BalancePasses, MakesPassesMoreEvenAndKeepsTheStepsRows) {
       // Rows, layouts and what was lowered of them have moved alike.
       for (size_t row = 0; row < 6; ++row)
         EXPECT_EQ(rows[batch][row].layout.query(), step[batch].layouts[row].query());
-
     }
     EXPECT_THAT(moved, UnorderedElementsAreArray(tokens));
   }

@@ -43,7 +43,8 @@ using RingPtr = c10::intrusive_ptr<Ring>;
 
 /// Two tensors [batch, tokens, heads, dim] as one that can be sent, and apart again.
 struct Bundle {
-  Bundle(const at::Tensor& a, const at::Tensor& b) : shape_a(a.sizes().vec()), shape_b(b.sizes().vec()) {}
+  Bundle(const at::Tensor& a, const at::Tensor& b)
+      : shape_a(a.sizes().vec()), shape_b(b.sizes().vec()) {}
 
   at::Tensor joined(const at::Tensor& a, const at::Tensor& b) const {
     return at::cat({a.flatten(), b.flatten()});
@@ -108,13 +109,14 @@ void for_each_source(const Ring& ring, const at::Tensor& k, const at::Tensor& v,
 variable_list attend(const Ring& ring, const at::Tensor& q, const at::Tensor& k,
                      const at::Tensor& v) {
   AttentionPart sum;
-  for_each_source(ring, k, v, [&](int64_t source, const at::Tensor& its_k, const at::Tensor& its_v) {
-    const BlockMask& mask = ring.masks[source];
-    // The own keys first, seen or not, so that there always is a sum.
-    if (mask.area() == 0 && source != ring.rank()) return;
-    sum = merged(sum, attention_part(ring.engine_for(q, its_v, mask), q, its_k, its_v, mask,
-                                     ring.scale));
-  });
+  for_each_source(ring, k, v,
+                  [&](int64_t source, const at::Tensor& its_k, const at::Tensor& its_v) {
+                    const BlockMask& mask = ring.masks[source];
+                    // The own keys first, seen or not, so that there always is a sum.
+                    if (mask.area() == 0 && source != ring.rank()) return;
+                    sum = merged(sum, attention_part(ring.engine_for(q, its_v, mask), q, its_k,
+                                                     its_v, mask, ring.scale));
+                  });
   return {sum.out.to(q.scalar_type()), sum.lse};
 }
 
@@ -124,24 +126,25 @@ variable_list gradients(const Ring& ring, const at::Tensor& grad_out, const vari
   const Bundle bundle(k, v);
   at::Tensor grad_q = at::zeros_like(q, q.options().dtype(dtype));
   at::Tensor sums;  // of the gradients of the keys that are here, by the ranks where they were
-  for_each_source(ring, k, v, [&](int64_t source, const at::Tensor& its_k, const at::Tensor& its_v) {
-    // The sums follow their keys one step behind, for they are only complete after it.
-    std::optional<Hop> hop;
-    if (sums.defined())
-      hop.emplace(ring, sums, bundle.empty(ring.counts[source], sums.options()), kGradients);
-    at::Tensor own;
-    const BlockMask& mask = ring.masks[source];
-    if (mask.area() == 0) {
-      own = bundle.empty(ring.counts[source], its_k.options().dtype(dtype)).zero_();
-    } else {
-      const AttentionGradients of =
-          attention_part_backward(ring.engine_for(q, its_v, mask), grad_out, q, its_k, its_v, out,
-                                  lse, mask, ring.scale);
-      grad_q.add_(of.q);
-      own = bundle.joined(of.k, of.v).to(dtype);
-    }
-    sums = hop ? hop->arrived().add_(own) : own;
-  });
+  for_each_source(
+      ring, k, v, [&](int64_t source, const at::Tensor& its_k, const at::Tensor& its_v) {
+        // The sums follow their keys one step behind, for they are only complete after it.
+        std::optional<Hop> hop;
+        if (sums.defined())
+          hop.emplace(ring, sums, bundle.empty(ring.counts[source], sums.options()), kGradients);
+        at::Tensor own;
+        const BlockMask& mask = ring.masks[source];
+        if (mask.area() == 0) {
+          own = bundle.empty(ring.counts[source], its_k.options().dtype(dtype)).zero_();
+        } else {
+          const AttentionGradients of =
+              attention_part_backward(ring.engine_for(q, its_v, mask), grad_out, q, its_k, its_v,
+                                      out, lse, mask, ring.scale);
+          grad_q.add_(of.q);
+          own = bundle.joined(of.k, of.v).to(dtype);
+        }
+        sums = hop ? hop->arrived().add_(own) : own;
+      });
   if (ring.size() > 1)
     sums = Hop(ring, sums, bundle.empty(ring.counts[ring.rank()], sums.options()), kGradients)
                .arrived();
@@ -163,8 +166,7 @@ class RingAttention : public torch::autograd::Function<RingAttention> {
     const at::NoGradGuard no_grad;
     const auto ring =
         c10::static_intrusive_pointer_cast<Ring>(context->saved_data["ring"].toCapsule());
-    variable_list of =
-        gradients(*ring, grads[0].contiguous(), context->get_saved_variables());
+    variable_list of = gradients(*ring, grads[0].contiguous(), context->get_saved_variables());
     of.emplace_back();
     return of;
   }
@@ -173,8 +175,8 @@ class RingAttention : public torch::autograd::Function<RingAttention> {
 }  // namespace
 
 at::Tensor ring_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                          const std::vector<BlockMask>& masks, AttentionEngine engine,
-                          double scale, const ContextRanks& ranks) {
+                          const std::vector<BlockMask>& masks, AttentionEngine engine, double scale,
+                          const ContextRanks& ranks) {
   return RingAttention::apply(q, k, v, c10::make_intrusive<Ring>(masks, engine, scale, ranks));
 }
 

@@ -17,8 +17,7 @@ at::Tensor select_tokens(const at::Tensor& x, const ContextRows& rows, int64_t r
   for (int64_t row = 0; row < x.size(0); ++row) {
     const TokenRuns& runs = rows.plans[static_cast<size_t>(row)].ranks.at(rank);
     std::vector<at::Tensor> parts;
-    for (const TokenRun& run : runs)
-      parts.push_back(x.select(0, row).slice(0, run.begin, run.end));
+    for (const TokenRun& run : runs) parts.push_back(x.select(0, row).slice(0, run.begin, run.end));
     selected.push_back(at::cat(parts));
   }
   return at::stack(selected);

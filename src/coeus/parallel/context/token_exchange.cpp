@@ -60,8 +60,8 @@ at::ScalarType sum_type(const at::Tensor& x) {
 at::Tensor gathered(const Exchange& exchange, const at::Tensor& x) {
   const at::NoGradGuard no_grad;
   // Collectives join ranks along the first dimension.
-  const at::Tensor all = exchange.ranks.group->all_gather_rows(
-      x.transpose(0, 1).contiguous(), exchange.counts, exchange.what());
+  const at::Tensor all = exchange.ranks.group->all_gather_rows(x.transpose(0, 1).contiguous(),
+                                                               exchange.counts, exchange.what());
   at::Tensor in_order = at::empty({x.size(0), all.size(0), x.size(2)}, x.options());
   for (int64_t b = 0; b < exchange.batch(); ++b)
     in_order.select(0, b).index_copy_(0, order_of(exchange.row(b)), all.select(1, b));
@@ -155,7 +155,8 @@ variable_list needed(const Exchange& exchange, const at::Tensor& x) {
       [&](int64_t r) { return count_of(exchange, &ContextShard::received, r); });
   variable_list keys;
   for (int64_t b = 0; b < exchange.batch(); ++b)
-    keys.push_back(at::empty({1, exchange.row(b).pieces.at(0)->key_length, x.size(2)}, x.options()));
+    keys.push_back(
+        at::empty({1, exchange.row(b).pieces.at(0)->key_length, x.size(2)}, x.options()));
   for_each_part(
       exchange, &ContextShard::received, arrived,
       [&](int64_t b) { return chosen(b, exchange.own()); },
@@ -179,11 +180,10 @@ at::Tensor returned(const Exchange& exchange, const variable_list& grads, int64_
         return parts;
       },
       [&](int64_t r) { return count_of(exchange, &ContextShard::sent, r); });
-  at::Tensor sum = at::zeros({exchange.batch(), tokens, like.size(2)},
-                             like.options().dtype(sum_type(like)));
+  at::Tensor sum =
+      at::zeros({exchange.batch(), tokens, like.size(2)}, like.options().dtype(sum_type(like)));
   for_each_part(
-      exchange, &ContextShard::sent, arrived,
-      [&](int64_t b) { return chosen(b, exchange.own()); },
+      exchange, &ContextShard::sent, arrived, [&](int64_t b) { return chosen(b, exchange.own()); },
       [&](int64_t b, const at::Tensor& index, const at::Tensor& rows) {
         sum.select(0, b).index_add_(0, index, rows.to(sum.scalar_type()));
       });
@@ -229,10 +229,10 @@ variable_list to_heads(const Exchange& exchange, const variable_list& tensors) {
   const int64_t length = exchange.ranks.row_length();
   variable_list all;
   for (size_t i = 0; i < tensors.size(); ++i)
-    all.push_back(at::empty({tensors[i].size(0), length,
-                             static_cast<int64_t>(exchange.heads[i][exchange.own()].size()),
-                             tensors[i].size(3)},
-                            tensors[i].options()));
+    all.push_back(at::empty(
+        {tensors[i].size(0), length, static_cast<int64_t>(exchange.heads[i][exchange.own()].size()),
+         tensors[i].size(3)},
+        tensors[i].options()));
   int64_t at = 0;
   for (int64_t r = 0; r < exchange.size(); ++r)
     for (at::Tensor& x : all) {
@@ -263,8 +263,8 @@ variable_list to_tokens(const Exchange& exchange, const variable_list& tensors,
             x.select(0, b).index_select(0, as_index(exchange.row(b).places[r])).flatten());
         sent.back() += parts.back().numel();
       }
-      received.back() += x.size(0) * own_tokens * x.size(3) *
-                         static_cast<int64_t>(exchange.heads[i][r].size());
+      received.back() +=
+          x.size(0) * own_tokens * x.size(3) * static_cast<int64_t>(exchange.heads[i][r].size());
     }
   }
   const at::Tensor arrived =
@@ -297,8 +297,7 @@ class TokensToHeads : public torch::autograd::Function<TokensToHeads> {
     return to_heads(*exchange, {q, k, v});
   }
   static variable_list backward(AutogradContext* context, variable_list grads) {
-    variable_list of =
-        to_tokens(*kept(context), grads, context->saved_data["heads"].toIntVector());
+    variable_list of = to_tokens(*kept(context), grads, context->saved_data["heads"].toIntVector());
     of.emplace_back();
     return of;
   }
@@ -320,12 +319,13 @@ class HeadsToTokens : public torch::autograd::Function<HeadsToTokens> {
 
 void check_share(const at::Tensor& x, const ContextRanks& ranks, const char* function) {
   const std::vector<int64_t> counts = ranks.counts();
-  COEUS_CHECK(static_cast<int64_t>(counts.size()) == ranks.group->size() &&
-                  x.size(0) == ranks.batch_size() && x.size(1) == counts[ranks.group->rank()],
-              "[{}] {}: the mask spreads {} rows over ranks of {} tokens, and rank {} of {} has {}; "
-              "select tokens by the plan that the mask was made with",
-              function, ranks.what, ranks.batch_size(), fmt::join(counts, ", "),
-              ranks.group->rank(), ranks.group->size(), x.sizes());
+  COEUS_CHECK(
+      static_cast<int64_t>(counts.size()) == ranks.group->size() &&
+          x.size(0) == ranks.batch_size() && x.size(1) == counts[ranks.group->rank()],
+      "[{}] {}: the mask spreads {} rows over ranks of {} tokens, and rank {} of {} has {}; "
+      "select tokens by the plan that the mask was made with",
+      function, ranks.what, ranks.batch_size(), fmt::join(counts, ", "), ranks.group->rank(),
+      ranks.group->size(), x.sizes());
 }
 
 }  // namespace
@@ -355,10 +355,10 @@ std::vector<at::Tensor> gather_needed_tokens(const at::Tensor& x, const ContextR
 QueriesKeysValues tokens_to_heads(const QueriesKeysValues& x, const HeadsByRank& query_heads,
                                   const HeadsByRank& key_heads, const ContextRanks& ranks) {
   for (const at::Tensor& part : {x.q, x.k, x.v}) check_share(part, ranks, "tokens_to_heads");
-  const variable_list all = TokensToHeads::apply(
-      x.q, x.k, x.v,
-      c10::make_intrusive<Exchange>(ranks,
-                                    std::vector<HeadsByRank>{query_heads, key_heads, key_heads}));
+  const variable_list all =
+      TokensToHeads::apply(x.q, x.k, x.v,
+                           c10::make_intrusive<Exchange>(
+                               ranks, std::vector<HeadsByRank>{query_heads, key_heads, key_heads}));
   return {all[0], all[1], all[2]};
 }
 

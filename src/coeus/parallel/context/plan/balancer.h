@@ -20,7 +20,8 @@ enum class Balancer {
   kJoint,        ///< least work of the busiest rank over all masks, then fewest keys exchanged
 };
 
-/// Reads "none", "headtail", "per_document", "ptrr" or "joint". Throws ConfigError for another name.
+/// Reads "none", "headtail", "per_document", "ptrr" or "joint". Throws ConfigError for another
+/// name.
 Balancer balancer_from_name(std::string_view name);
 /// The name that balancer_from_name reads back.
 std::string_view name_of(Balancer balancer);

@@ -21,8 +21,7 @@ double sum_of(const std::vector<int64_t>& values) {
   return static_cast<double>(std::accumulate(values.begin(), values.end(), int64_t{0}));
 }
 double most_of(const std::vector<int64_t>& values) {
-  return values.empty() ? 0
-                        : static_cast<double>(*std::max_element(values.begin(), values.end()));
+  return values.empty() ? 0 : static_cast<double>(*std::max_element(values.begin(), values.end()));
 }
 double over_mean(const std::vector<int64_t>& values) {
   const double sum = sum_of(values);
@@ -106,16 +105,15 @@ MethodCost cost_of_heads(const Loads& loads, const ContextCostModel& model) {
     // The key heads that its query heads share, whole.
     const int64_t kv_heads =
         heads[rank] == 0 ? 0 : (first + heads[rank] - 1) / shared - first / shared + 1;
-    const int64_t coming = heads[rank] * model.key_dim +
-                           kv_heads * (model.key_dim + model.value_dim);
+    const int64_t coming =
+        heads[rank] * model.key_dim + kv_heads * (model.key_dim + model.value_dim);
     const int64_t returning = (model.heads - heads[rank]) * model.value_dim;
     cost.received_bytes.push_back(
         ((all - loads.tokens[rank]) * coming + loads.tokens[rank] * returning) *
         model.element_size);
   }
-  cost.seconds = (1 + kBackward) *
-                     compute_seconds(sum_of(loads.pairs), model,
-                                     *std::max_element(heads.begin(), heads.end())) +
+  cost.seconds = (1 + kBackward) * compute_seconds(sum_of(loads.pairs), model,
+                                                   *std::max_element(heads.begin(), heads.end())) +
                  exchange_seconds(static_cast<double>(cost.most_received_bytes()), model) +
                  2 * model.seconds_per_exchange;
   return cost;

@@ -22,7 +22,8 @@ struct ContextPlan {
   bool operator==(const ContextPlan&) const = default;
 };
 
-/// `tokens` in as equal shares as there are: the first ranks have one more where they do not divide.
+/// `tokens` in as equal shares as there are: the first ranks have one more where they do not
+/// divide.
 std::vector<int64_t> even_counts(int64_t tokens, int64_t ranks);
 
 /// Throws Error unless the plan deals each of `tokens` tokens to exactly one rank, as many to each

@@ -84,8 +84,8 @@ PlanLoad load_of(const ContextRow& row, const ContextPlan& plan) {
             [](int64_t place, const auto& entry) { return place < entry.first.begin; });
         for (--owner; owner != owned.end() && owner->first.begin < seen.end; ++owner) {
           if (owner->second == rank) continue;
-          const int64_t tokens = std::min(seen.end, owner->first.end) -
-                                 std::max(seen.begin, owner->first.begin);
+          const int64_t tokens =
+              std::min(seen.end, owner->first.end) - std::max(seen.begin, owner->first.begin);
           load.received[rank] += tokens * mask.layers;
           load.sent[owner->second] += tokens * mask.layers;
         }

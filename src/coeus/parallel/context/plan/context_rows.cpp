@@ -78,10 +78,9 @@ ContextRows ContextRowPlanner::plan(std::vector<ContextRow> rows) const {
       .balancer = options_.balancer, .ranks = options_.ranks, .slack = options_.slack};
   if (options_.slack > 0 && options_.balancer == Balancer::kJoint && all.size() > 1) {
     // Rows of a batch have as many tokens on a rank: the costliest decides how many.
-    const auto costliest =
-        std::max_element(all.begin(), all.end(), [](const ContextRow& a, const ContextRow& b) {
-          return a.work() < b.work();
-        });
+    const auto costliest = std::max_element(
+        all.begin(), all.end(),
+        [](const ContextRow& a, const ContextRow& b) { return a.work() < b.work(); });
     how.counts = balance(*costliest, how).counts();
   }
   for (size_t row = 0; row < all.size(); ++row) {
@@ -181,9 +180,9 @@ AttentionMasks ContextRowPlanner::masks(const ContextRows& rows) const {
   AttentionMasks sharded;
   const auto& masks = rows.rows[0].masks;
   for (size_t mask = 0; mask < masks.size(); ++mask)
-    sharded.emplace(masks[mask].name, over_all_keys.at(masks[mask].name)
-                                          .with_shards(ShardMaker(options_, lower_, rows, mask)
-                                                           .make()));
+    sharded.emplace(masks[mask].name,
+                    over_all_keys.at(masks[mask].name)
+                        .with_shards(ShardMaker(options_, lower_, rows, mask).make()));
   return sharded;
 }
 

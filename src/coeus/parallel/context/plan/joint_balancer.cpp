@@ -175,11 +175,9 @@ ContextPlan pieces_of(const std::vector<int64_t>& counts) {
 /// The pieces cut where the work would be even, as far as the counts may differ.
 ContextPlan pieces_of_even_work(const ContextRow& row, int64_t ranks, double slack) {
   const double mean = static_cast<double>(row.tokens()) / static_cast<double>(ranks);
-  const auto fewest =
-      std::max<int64_t>(1, static_cast<int64_t>(std::min(std::floor(mean),
-                                                         std::ceil(mean * (1 - slack)))));
-  const auto most =
-      static_cast<int64_t>(std::max(std::ceil(mean), std::floor(mean * (1 + slack))));
+  const auto fewest = std::max<int64_t>(
+      1, static_cast<int64_t>(std::min(std::floor(mean), std::ceil(mean * (1 - slack)))));
+  const auto most = static_cast<int64_t>(std::max(std::ceil(mean), std::floor(mean * (1 + slack))));
   if (most - fewest <= 1) return pieces_of(even_counts(row.tokens(), ranks));
   std::vector<int64_t> counts;
   int64_t begin = 0;
@@ -191,9 +189,8 @@ ContextPlan pieces_of_even_work(const ContextRow& row, int64_t ranks, double sla
                          row.work_before.begin();
     // No more and no fewer than this rank may have, nor than the others can take.
     const int64_t others = ranks - 1 - rank;
-    const int64_t end =
-        std::clamp(even, std::max(begin + fewest, row.tokens() - others * most),
-                   std::min(begin + most, row.tokens() - others * fewest));
+    const int64_t end = std::clamp(even, std::max(begin + fewest, row.tokens() - others * most),
+                                   std::min(begin + most, row.tokens() - others * fewest));
     counts.push_back(end - begin);
     begin = end;
   }
@@ -221,8 +218,8 @@ ContextPlan balance_jointly(const ContextRow& row, const BalanceOptions& options
       limit = std::min(limit, most_work(row, other));
     }
   }
-  const ContextPlan start = options.counts ? pieces_of(*options.counts)
-                                           : pieces_of_even_work(row, ranks, options.slack);
+  const ContextPlan start =
+      options.counts ? pieces_of(*options.counts) : pieces_of_even_work(row, ranks, options.slack);
   // Short windows move few tokens; longer ones may take whole documents along, which spares more
   // exchange than it moves.
   const int64_t share = std::max<int64_t>(1, row.tokens() / ranks);

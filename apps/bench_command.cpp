@@ -101,12 +101,8 @@ void add_choices(CLI::App& command, BalancersArguments& arguments) {
   const auto list = [&](const char* name, auto& values, const char* words) {
     return command.add_option(name, values, words)->delimiter(',');
   };
-  list("--tokens", options.tokens, "Lengths of the row")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  list("--cp", options.ranks, "Numbers of ranks")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+  list("--tokens", options.tokens, "Lengths of the row")->capture_default_str();
+  list("--cp", options.ranks, "Numbers of ranks")->capture_default_str();
   list("--documents", arguments.documents,
        "Mixes of documents: uniform, exponential, long_tail, one (default: all)");
   list("--masks", arguments.masks,

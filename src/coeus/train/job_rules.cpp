@@ -174,6 +174,16 @@ void tell_what_is_not_needed(const JobConfig& config, ConfigReport& report) {
                     place_of(report, "parallelism.enable_compiled_autograd")));
 }
 
+void check_context(const ParallelismConfig& parallelism, const ConfigReport& report,
+                   ConfigMistakes& mistakes) {
+  const std::string& balancer = parallelism.context_parallel_load_balancer;
+  if (parallelism.context_parallel_slack > 0 && balancer != "joint")
+    mistakes.push_back(fmt::format(
+        "{} = {}: would be ignored, for the balancer \"{}\" deals equal shares; use \"joint\"",
+        place_of(report, "parallelism.context_parallel_slack"), parallelism.context_parallel_slack,
+        balancer));
+}
+
 /// TorchTitan's key counts where coeus's own is not set.
 void follow_rotate_method(JobConfig& config, ConfigReport& report, ConfigMistakes& mistakes) {
   constexpr const char* kRotate = "parallelism.context_parallel_rotate_method";
@@ -227,6 +237,7 @@ void check_together(const JobConfig& config, ConfigReport& report, ConfigMistake
     mistakes.push_back(fmt::format("{}: a file cannot name another; use the flag",
                                    place_of(report, "job.config_file")));
   check_masks(config.model, report, mistakes);
+  check_context(config.parallelism, report, mistakes);
   check_batch(config.training, config.parallelism, report, mistakes);
   check_data(config.training, report, mistakes);
   check_images(config, report, mistakes);

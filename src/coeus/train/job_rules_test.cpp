@@ -127,6 +127,13 @@ TEST(JobRules, TorchTitansRotateMethodCountsWhereItIsSet) {
               HasSubstr("set one of the two"));
 }
 
+TEST(JobRules, SlackIsForTheBalancerThatUsesIt) {
+  EXPECT_EQ(refusal({"--parallelism.context_parallel_slack=0.1"}), "");
+  EXPECT_THAT(refusal({"--parallelism.context_parallel_slack=0.1",
+                       "--parallelism.context_parallel_load_balancer=headtail"}),
+              HasSubstr("would be ignored"));
+}
+
 TEST(JobRules, ATraceFitsBetweenTraces) {
   EXPECT_EQ(refusal({"--profiling.enable_profiling", "--profiling.profile_freq=4"}), "");
   EXPECT_EQ(refusal({"--profiling.profile_freq=2"}), "");

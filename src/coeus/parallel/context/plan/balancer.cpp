@@ -164,6 +164,9 @@ ContextPlan balance(const ContextRow& row, const BalanceOptions& options) {
   COEUS_CHECK(ranks >= 1, "[balance] there must be at least one rank, got {}", ranks);
   COEUS_CHECK(options.slack >= 0 && options.slack < 1,
               "[balance] slack must be from 0 to below 1, got {}", options.slack);
+  COEUS_CHECK(options.balancer == Balancer::kJoint || (options.slack == 0 && !options.counts),
+              "[balance] slack and counts are for the balancer joint; {} deals equal shares",
+              name_of(options.balancer));
   COEUS_CHECK_CONFIG(row.tokens() >= ranks,
                      "parallelism.context_parallel_degree = {}: a row has only {} tokens, which "
                      "leaves ranks without any; take a lower degree or longer rows",

@@ -39,7 +39,7 @@ struct BalanceOptions {
 
 /// Deals the row's tokens. Any length and any number of ranks will do, as long as none is left
 /// without a token: throws ConfigError for fewer tokens than ranks, and Error for options out of
-/// range.
+/// range or of another balancer.
 ContextPlan balance(const ContextRow& row, const BalanceOptions& options);
 
 }  // namespace coeus

@@ -519,15 +519,15 @@ bool has_several_masks(const BalancerCase& of) { return masks_of(of.masks).size(
 std::string settings_part(const BalancerTable& table) {
   const ContextCostModel& model = table.options.model;
   std::string text = fmt::format(
-      "A rank has {} query heads and {} key heads of {} numbers of {} bytes, computes {} TFLOP/s "
-      "in attention, gets {} GB/s from others and waits {} µs for the first byte. Seed {}; figures "
-      "of exponential and long_tail are means over up to {} rows. Left out:\n\n",
-      model.heads, model.kv_heads, model.key_dim, model.element_size,
-      short_number(model.flops_per_second / 1e12), short_number(model.bytes_per_second / 1e9),
-      short_number(model.seconds_per_exchange * 1e6), table.options.seed, table.options.rows);
-  for (const std::string& what : table.left_out) text += fmt::format("- {}\n", what);
-  if (table.left_out.empty()) text += "- nothing\n";
-  return text;
+      "A rank has {} query heads and {} key heads of {} numbers of {} bytes, computes {:g} TFLOP/s "
+      "in attention, gets {:g} GB/s from others and waits {:g} µs for the first byte. Seed {}; "
+      "figures of exponential and long_tail are means over up to {} rows.",
+      model.heads, model.kv_heads, model.key_dim, model.element_size, model.flops_per_second / 1e12,
+      model.bytes_per_second / 1e9, model.seconds_per_exchange * 1e6, table.options.seed,
+      table.options.rows);
+  if (!table.left_out.empty()) text += " Left out:\n";
+  for (const std::string& what : table.left_out) text += fmt::format("\n- {}", what);
+  return text + "\n";
 }
 
 std::string work_part(const BalancerTable& table, const Shown& shown) {
@@ -668,8 +668,8 @@ std::string planning_part(const BalancerTable& table) {
 
 int64_t shown_tokens(const BalancerTable& table) {
   constexpr int64_t kUsual = 131072;
-  COEUS_CHECK(!table.cases.empty(), "[balancer table] nothing was measured: {}",
-              fmt::join(table.left_out, "; "));
+  COEUS_CHECK_CONFIG(!table.cases.empty(), "[bench balancers] nothing was measured: {}",
+                     fmt::join(table.left_out, "; "));
   const bool has_usual = std::any_of(table.cases.begin(), table.cases.end(),
                                      [](const BalancerCase& of) { return of.tokens == kUsual; });
   return has_usual ? kUsual : table.cases.back().tokens;

@@ -125,7 +125,7 @@ BalancerTable measure_balancers(const BalancerTableOptions& options,
 std::string table_json(const BalancerTable& table);
 
 /// The length of row that most tables and all plots show: 131,072 tokens, or the last measured.
-/// Throws Error when nothing was measured.
+/// Throws ConfigError when nothing was measured.
 int64_t shown_tokens(const BalancerTable& table);
 
 /// A page's parts by name, each a table or a few lines of Markdown. Most show rows of

@@ -127,6 +127,7 @@ TEST(BalancerTable, MeasuresWorkBytesAndTimeOfAPlan) {
 
   const auto token = static_cast<double>(table.options.model.key_value_bytes());
   EXPECT_EQ(none.of(ContextMethod::kAllGather).mean_bytes, 512 * token);
+  EXPECT_EQ(none.of(ContextMethod::kAllGather).most_bytes, 512 * token);
   EXPECT_EQ(none.of(ContextMethod::kNeeded).mean_bytes, 256 * token);
   EXPECT_EQ(none.of(ContextMethod::kNeeded).most_bytes, 512 * token);
   double least = none.methods[0].seconds;
@@ -219,6 +220,7 @@ TEST(BalancerTable, RefusesOptionsOutOfRange) {
   options = small_options();
   options.ranks = {64};
   const BalancerTable table = measure_balancers(options);
+  EXPECT_THROW(table_markdown(table), ConfigError);
   EXPECT_THAT(complaint([&] { table_markdown(table); }), HasSubstr("1024 tokens on 64 ranks"));
   EXPECT_THAT(complaint([&] { table_plots(table); }), HasSubstr("nothing was measured"));
 }
@@ -251,6 +253,7 @@ TEST(BalancerTable, MarkdownHasALineForEveryMixAndAFigureForEachNumberOfRanks) {
                     HasSubstr("| causal | one | 1.00 | 1.87 | 1.00 |\n")));
   EXPECT_THAT(by_name.at("bytes"), HasSubstr("| allgather | 29.4 | 3,584 |"));
   EXPECT_THAT(by_name.at("layers"), Not(HasSubstr("causal")));
+  EXPECT_THAT(by_name.at("settings"), Not(HasSubstr("Left out")));
 
   options.ranks = {2, 4};
   EXPECT_THAT(table_markdown(measure_balancers(options))[1],

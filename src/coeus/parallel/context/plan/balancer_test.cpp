@@ -70,6 +70,8 @@ TEST(Balance, RefusesOptionsOutOfRange) {
   for (const double slack : {-0.01, 1.0, std::nan("")})
     EXPECT_THAT([&] { balance(row, {.ranks = 2, .slack = slack}); },
                 ThrowsMessage<Error>(HasSubstr("slack")));
+  EXPECT_THAT([&] { balance(row, {.balancer = Balancer::kHeadTail, .ranks = 2, .slack = 0.1}); },
+              ThrowsMessage<Error>(HasSubstr("headtail deals equal shares")));
   for (const int64_t ranks : {0, -1})
     EXPECT_THAT([&] { balance(row, {.ranks = ranks}); },
                 ThrowsMessage<Error>(HasSubstr("at least one rank")));

@@ -54,6 +54,8 @@ Loads loads_of(const std::vector<ContextRow>& rows, const std::vector<ContextPla
   COEUS_CHECK(!rows.empty() && rows.size() == plans.size(),
               "[context cost] {} rows and {} plans; give one plan a row", rows.size(),
               plans.size());
+  COEUS_CHECK(mask < rows[0].masks.size(), "[context cost] mask {} is not one of {}", mask,
+              rows[0].masks.size());
   Loads loads;
   for (size_t i = 0; i < rows.size(); ++i) {
     add(loads.tokens, plans[i].counts());

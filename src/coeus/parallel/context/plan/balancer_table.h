@@ -75,7 +75,7 @@ struct MethodFigures {
 };
 
 /// Of a balancer's plans, as the mean over the rows.
-struct PlanFigures {
+struct BalancerFigures {
   Balancer balancer = Balancer::kNone;
   /// The busiest rank's work in all layers over the mean, and the same of the worst row.
   double imbalance = 1;
@@ -102,10 +102,10 @@ struct BalancerCase {
   double least_imbalance = 1;  ///< no plan is below it (least_possible_work)
   /// Of one layer if the work were divided evenly and nothing exchanged.
   double ideal_seconds = 0;
-  std::vector<PlanFigures> plans;
+  std::vector<BalancerFigures> plans;
 
   /// Throws Error when it was not measured.
-  const PlanFigures& of(Balancer balancer) const;
+  const BalancerFigures& of(Balancer balancer) const;
 };
 
 struct BalancerTable {

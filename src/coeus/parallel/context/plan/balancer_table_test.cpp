@@ -119,7 +119,7 @@ TEST(BalancerTable, MeasuresWorkBytesAndTimeOfAPlan) {
   const BalancerCase& of = table.cases[0];
   // Rank 1 has the later half: queries that see 513 to 1,024 keys.
   const double work = 1024.0 * 1025 / 2;
-  const PlanFigures& none = of.of(Balancer::kNone);
+  const BalancerFigures& none = of.of(Balancer::kNone);
   EXPECT_NEAR(none.imbalance, (work - 512.0 * 513 / 2) / (work / 2), 1e-12);
   EXPECT_NEAR(of.of(Balancer::kHeadTail).imbalance, 1, 1e-12);
   EXPECT_NEAR(of.least_imbalance, 1, 1e-5);
@@ -151,7 +151,7 @@ TEST(BalancerTable, FiguresOfSeveralMasksAreMeansOverTheLayers) {
   options.rows = 1;
   options.ranks = {4};
   const BalancerTable table = measure_balancers(options);
-  const PlanFigures& figures = table.cases[0].of(Balancer::kPtrr);
+  const BalancerFigures& figures = table.cases[0].of(Balancer::kPtrr);
 
   const SequenceLayout layout = SequenceLayout::from_document_lengths(
       document_lengths(DocumentMix::kExponential, 16384, options.seed, 0));
@@ -171,7 +171,7 @@ TEST(BalancerTable, WaitingInEveryLayerIsNeverBetterThanOnceForAllLayers) {
   const BalancerTable table = measure_balancers(two_masks_options());
   bool differs = false;
   for (const BalancerCase& of : table.cases)
-    for (const PlanFigures& plan : of.plans) {
+    for (const BalancerFigures& plan : of.plans) {
       EXPECT_GE(plan.layer_imbalance, plan.imbalance - 1e-9);
       EXPECT_GE(plan.worst_imbalance, plan.imbalance - 1e-9);
       differs |= plan.layer_imbalance > plan.imbalance + 1e-3;
@@ -228,7 +228,7 @@ TEST(BalancerTable, RefusesOptionsOutOfRange) {
 TEST(BalancerTable, FiguresThatWereNotMeasuredAreNamed) {
   const BalancerTable table = measure_balancers(small_options());
   EXPECT_THAT(complaint([&] { table.cases[0].of(Balancer::kJoint); }), HasSubstr("joint"));
-  EXPECT_THAT(complaint([] { PlanFigures().of(ContextMethod::kRing); }), HasSubstr("ring"));
+  EXPECT_THAT(complaint([] { BalancerFigures().of(ContextMethod::kRing); }), HasSubstr("ring"));
 }
 
 TEST(BalancerTable, JsonHoldsEveryPlan) {

@@ -12,6 +12,7 @@
 #include "coeus/base/random.h"
 #include "coeus/mask/lower.h"
 #include "coeus/parallel/context/plan/context_cost.h"
+#include "coeus/parallel/context/plan/even_layers.h"
 
 namespace coeus {
 namespace {
@@ -273,6 +274,10 @@ TEST(Mixes, AreEvenUnderJoint) {
       const ContextPlan plan = plan_of(row, Balancer::kJoint, ranks);
       check_plan(plan, row.tokens(), even_counts(row.tokens(), ranks));
       EXPECT_LE(load_of(row, plan).imbalance(), 1.05) << name << ", " << ranks << " ranks";
+      // And so is each layer, or nearly.
+      const double mean = static_cast<double>(row.work()) / static_cast<double>(ranks);
+      EXPECT_LE(static_cast<double>(layered_work(row, plan)), 1.05 * mean)
+          << name << ", " << ranks << " ranks";
     }
   }
 }

@@ -18,9 +18,10 @@ ContextRow::ContextRow(SequenceLayout layout_in, std::vector<LayersMask> masks_i
     COEUS_CHECK(mask.layers >= 1, "[ContextRow] {} layers take mask \"{}\"", mask.layers,
                 mask.name);
     const std::vector<int64_t> areas = BlockMask({mask.row}).query_areas(0);
-    for (int64_t q = 0; q < tokens(); ++q) work_before[q + 1] += areas[q] * mask.layers;
+    std::vector<int64_t>& before = mask_work_before.emplace_back(tokens() + 1);
+    for (int64_t q = 0; q < tokens(); ++q) before[q + 1] = before[q] + areas[q] * mask.layers;
+    for (int64_t q = 0; q <= tokens(); ++q) work_before[q] += before[q];
   }
-  std::partial_sum(work_before.begin(), work_before.end(), work_before.begin());
 }
 
 int64_t ContextRow::work_of(const TokenRuns& runs) const {

@@ -35,6 +35,8 @@ struct ContextRow {
   std::vector<LayersMask> masks;
   /// Pairs of query and key, in all layers, of the tokens before each; [tokens + 1].
   std::vector<int64_t> work_before;
+  /// The same of the layers under each mask; [masks][tokens + 1].
+  std::vector<std::vector<int64_t>> mask_work_before;
 };
 
 /// Row `row` of a batch's masks, which are lowered for its tokens over themselves. Masks that

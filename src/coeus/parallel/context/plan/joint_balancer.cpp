@@ -6,12 +6,18 @@
 #include <numeric>
 
 #include "coeus/base/error.h"
+#include "coeus/parallel/context/plan/even_layers.h"
+#include "coeus/parallel/context/plan/window_trade.h"
 
 namespace coeus {
 namespace {
 
 /// Work within this share of the mean is even enough: what is exchanged then decides.
 constexpr double kEvenEnough = 1.01;
+/// And so is layered work within this share of the least.
+constexpr double kEvenLayers = 1.02;
+/// Ranks trade windows of their tokens over these, or longer.
+constexpr int64_t kPartsOfAShare[] = {64, 8, 2};
 
 /// A rank's tokens, and the work of those before each.
 struct Holding {
@@ -47,17 +53,6 @@ Window nearest_window(const Holding& holding, int64_t length, Distance distance)
     }
   }
   return best;
-}
-
-/// `places` with those at [begin, begin + incoming.size()) replaced, ascending again.
-std::vector<int32_t> replaced(const std::vector<int32_t>& places, int64_t begin,
-                              const std::vector<int32_t>& incoming) {
-  std::vector<int32_t> kept(places.begin(), places.begin() + begin);
-  kept.insert(kept.end(), places.begin() + begin + static_cast<int64_t>(incoming.size()),
-              places.end());
-  std::vector<int32_t> merged(places.size());
-  std::merge(kept.begin(), kept.end(), incoming.begin(), incoming.end(), merged.begin());
-  return merged;
 }
 
 /// Ranks that trade windows of equally many tokens.
@@ -146,14 +141,10 @@ class Market {
   }
 
   void exchange(int64_t a, int64_t begin_a, int64_t b, int64_t begin_b, int64_t length) {
-    const auto window = [&](int64_t rank, int64_t begin) {
-      const auto first = holdings_[rank].places.begin() + begin;
-      return std::vector<int32_t>(first, first + length);
-    };
-    const std::vector<int32_t> of_a = window(a, begin_a);
-    const std::vector<int32_t> of_b = window(b, begin_b);
-    holdings_[a] = holding_of(replaced(holdings_[a].places, begin_a, of_b));
-    holdings_[b] = holding_of(replaced(holdings_[b].places, begin_b, of_a));
+    auto [of_a, of_b] =
+        windows_traded(holdings_[a].places, begin_a, holdings_[b].places, begin_b, length);
+    holdings_[a] = holding_of(std::move(of_a));
+    holdings_[b] = holding_of(std::move(of_b));
   }
 
   const ContextRow& row_;
@@ -224,12 +215,13 @@ ContextPlan balance_jointly(const ContextRow& row, const BalanceOptions& options
   // exchange than it moves.
   const int64_t share = std::max<int64_t>(1, row.tokens() / ranks);
   const Market opening(row, start);
-  for (const int64_t parts : {64, 8, 2}) {
+  for (const int64_t parts : kPartsOfAShare) {
     Market market = opening;
     const int64_t target = std::min(limit, enough);
     market.trade(target, std::max<int64_t>(1, share / parts));
     market.trade(target, 1);
     ContextPlan plan = market.plan();
+    if (parts == kPartsOfAShare[0]) candidates.push_back(with_even_layers(row, plan, target));
     if (std::find(candidates.begin(), candidates.end(), plan) == candidates.end())
       candidates.push_back(std::move(plan));
   }
@@ -238,10 +230,18 @@ ContextPlan balance_jointly(const ContextRow& row, const BalanceOptions& options
   for (const ContextPlan& plan : candidates) work.push_back(most_work(row, plan));
   const int64_t bound =
       std::min(limit, std::max(enough, *std::min_element(work.begin(), work.end())));
+  int64_t least_layered = std::numeric_limits<int64_t>::max();
+  std::vector<int64_t> layered;
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    layered.push_back(layered_work(row, candidates[i]));
+    if (work[i] <= bound) least_layered = std::min(least_layered, layered[i]);
+  }
+  const auto layered_bound =
+      std::max(enough, static_cast<int64_t>(kEvenLayers * static_cast<double>(least_layered)));
   size_t best = candidates.size();
   int64_t fewest = 0;
   for (size_t i = 0; i < candidates.size(); ++i) {
-    if (work[i] > bound) continue;
+    if (work[i] > bound || layered[i] > layered_bound) continue;
     const int64_t exchanged = load_of(row, candidates[i]).all_received();
     if (best < candidates.size() &&
         (exchanged > fewest || (exchanged == fewest && work[i] >= work[best])))

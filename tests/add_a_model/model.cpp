@@ -11,8 +11,7 @@ namespace coeus::palm {
 
 ParallelBlock::ParallelBlock(int64_t layer_id, const Sizes& sizes, AttentionEngine engine,
                              const at::TensorOptions& options)
-    : mask_name_(layer_id % 2 == 0 && sizes.masks.contains(kLocalMaskName) ? kLocalMaskName
-                                                                           : kGlobalMaskName),
+    : mask_name_(sizes.mask_name(layer_id)),
       out_std_(0.02 / std::sqrt(2.0 * static_cast<double>(sizes.n_layers))) {
   const nn::AttentionSizes attention = {.dim = sizes.dim,
                                         .n_heads = sizes.n_heads,
@@ -54,6 +53,12 @@ Transformer::Transformer(const Sizes& sizes, AttentionEngine engine,
   if (!options.device().is_meta())
     set_rope_table(
         nn::rope_table(nn::rope_frequencies(sizes.head_dim, sizes.rope_theta), sizes.max_seq_len));
+}
+
+std::map<std::string, int64_t> Transformer::layers_by_mask() const {
+  std::map<std::string, int64_t> layers;
+  for (int64_t i = 0; i < sizes_.n_layers; ++i) ++layers[sizes_.mask_name(i)];
+  return layers;
 }
 
 double Transformer::block_bytes_per_token(double element_size) const {

@@ -23,6 +23,11 @@ struct Sizes {
   /// Positions that the rotary table holds: the run's sequence length.
   int64_t max_seq_len = 2048;
   Masks masks = global_masks();
+
+  /// The name of the mask that a layer takes.
+  const char* mask_name(int64_t layer_id) const {
+    return layer_id % 2 == 0 && masks.contains(kLocalMaskName) ? kLocalMaskName : kGlobalMaskName;
+  }
 };
 
 /// h + attention(norm(h)) + feed_forward(norm(h)): both halves of a layer read the same input.
@@ -48,6 +53,7 @@ class Transformer : public Decoder {
   AttentionShape attention_shape() const override {
     return {sizes_.n_heads, sizes_.head_dim, sizes_.head_dim, sizes_.n_kv_heads};
   }
+  std::map<std::string, int64_t> layers_by_mask() const override;
 
  private:
   double block_bytes_per_token(double element_size) const override;

@@ -85,8 +85,8 @@ void describe(ParallelismConfig& config, ConfigSection& section) {
       .field("context_parallel_slack", config.context_parallel_slack,
              "By which share of the mean a rank may have more or fewer tokens, for the balancer "
              "joint. Own key.")
-      .at_least(0.0)
-      .at_most(0.9);
+      .at_least(0)
+      .less_than(1);
   section.field("show_context_parallel_plan", config.show_context_parallel_plan,
                 "Log how the first batch's rows are dealt to ranks. Own key.");
   section.field("check_context_parallel_plan", config.check_context_parallel_plan,

@@ -24,7 +24,7 @@ TEST(ConfigReference, SaysWhichKeysWork) {
   const std::string reference = config_reference();
   EXPECT_THAT(reference, HasSubstr("at its peak; the schedule of [lr_scheduler] multiplies it. | "
                                    "works |"));
-  EXPECT_THAT(reference, HasSubstr("| refused above 1 |"));
+  EXPECT_THAT(reference, HasSubstr("| refused unless 1 |"));
   EXPECT_THAT(reference, HasSubstr("worst difference of each layer. Own key. | works |"));
   EXPECT_THAT(reference, HasSubstr("| accepted, without effect: there is no garbage collector |"));
   EXPECT_THAT(reference, HasSubstr("| accepted; only for quantization, not supported yet |"));

@@ -4,6 +4,7 @@
 #
 #   bench/context_parallel.sh [steps] [seq_len] [full]     on an otherwise idle machine
 #
+# COEUS_RANKS="2" leaves out the runs with 4.
 # Each balancer goes with allgather and needed, the other methods with the balancer joint; `full` takes
 # every pair. Four ranks need four cores to be faster than two.
 set -euo pipefail
@@ -50,7 +51,7 @@ echo "|---|---|---|---|---|---|"
 for name in "one document" "short documents" "iRoPE, one document" "iRoPE, short documents"; do
   one=$(train "$name" 1)
   printf '| %s | 1 | | | %.0f | 1 |\n' "$name" "$one"
-  for ranks in 2 4; do
+  for ranks in ${COEUS_RANKS:-2 4}; do
     for method in "${methods[@]}"; do
       for balancer in "${balancers[@]}"; do
         is_measured "$method" "$balancer" || continue

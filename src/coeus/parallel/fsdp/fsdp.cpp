@@ -116,12 +116,18 @@ void Fsdp::end_pass() {
   for (auto unit = units_.rbegin(); unit != units_.rend(); ++unit) reduce(**unit);
   end_reduction();
   for (const auto& unit : units_)
-    for (const auto& part : unit->parts) part->finish_replica_reduction();
+    for (const auto& part : unit->parts) {
+      part->finish_replica_reduction();
+      part->drop_prefetched();
+    }
 }
 
 void Fsdp::release() {
   for (const auto& unit : units_)
-    for (const auto& part : unit->parts) part->reshard();
+    for (const auto& part : unit->parts) {
+      part->reshard();
+      part->drop_prefetched();
+    }
 }
 
 }  // namespace coeus

@@ -101,6 +101,12 @@ void ParameterUnit::start_unshard() {
   gather_ = shard_->all_gather_async(values_.to(precision_.param_dtype), parameters_text_.c_str());
 }
 
+void ParameterUnit::drop_prefetched() {
+  if (!gather_.is_started()) return;
+  gather_.wait();
+  gather_ = {};
+}
+
 at::Tensor ParameterUnit::gathered(const at::Tensor& all, const Part& part) const {
   const int64_t ranks = shard_->size();
   const int64_t cut = part.whole[static_cast<size_t>(part.dim)];

@@ -41,6 +41,10 @@ class ParameterUnit {
 
   /// Starts to gather, if it has not been started and parameters are not whole.
   void start_unshard();
+  /// Forgets what start_unshard began and nobody took: layers that run more than once in a pass, as
+  /// those that predict further tokens let others do, ask for neighbours that do not run again. The
+  /// values would be old ones in the next pass.
+  void drop_prefetched();
   /// Makes parameters whole.
   void unshard();
   /// Gives parameters the sizes of the whole, for a backward pass that does not read their values.

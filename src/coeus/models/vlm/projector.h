@@ -19,6 +19,8 @@ class Projector : public torch::nn::Module {
   void init_weights(uint64_t seed, const std::string& prefix);
 
  private:
+  int64_t in_dim_;
+  int64_t out_dim_;
   nn::Linear w1_{nullptr};
   nn::Linear w2_{nullptr};
 };

@@ -15,16 +15,6 @@ namespace {
 constexpr std::array kBalancers = {Balancer::kNone, Balancer::kHeadTail, Balancer::kPerDocument,
                                    Balancer::kPtrr, Balancer::kJoint};
 
-ContextPlan in_order(int64_t tokens, int64_t ranks) {
-  ContextPlan plan;
-  int64_t begin = 0;
-  for (const int64_t count : even_counts(tokens, ranks)) {
-    plan.ranks.push_back(united({{begin, begin + count}}));
-    begin += count;
-  }
-  return plan;
-}
-
 /// Deals [begin, begin + the sum of counts): each rank a chunk from the front, rank after rank, and
 /// one from the back, the other way round.
 void deal_heads_and_tails(int64_t begin, const std::vector<int64_t>& counts,
@@ -119,13 +109,13 @@ ContextPlan ptrr(const ContextRow& row, int64_t ranks) {
 ContextPlan balance_by(Balancer balancer, const ContextRow& row, int64_t ranks) {
   switch (balancer) {
     case Balancer::kNone:
-      return in_order(row.tokens(), ranks);
+      return pieces_of(even_counts(row.tokens(), ranks));
     case Balancer::kHeadTail:
       return head_tail(row.tokens(), ranks);
     case Balancer::kPerDocument:
       return per_document(*row.layout.query(), ranks);
     case Balancer::kPtrr:
-      return row.masks.empty() ? in_order(row.tokens(), ranks) : ptrr(row, ranks);
+      return row.masks.empty() ? pieces_of(even_counts(row.tokens(), ranks)) : ptrr(row, ranks);
     case Balancer::kJoint:
       break;
   }

@@ -34,6 +34,16 @@ std::vector<int64_t> even_counts(int64_t tokens, int64_t ranks) {
   return counts;
 }
 
+ContextPlan pieces_of(const std::vector<int64_t>& counts) {
+  ContextPlan plan;
+  int64_t begin = 0;
+  for (const int64_t count : counts) {
+    plan.ranks.push_back({{begin, begin + count}});
+    begin += count;
+  }
+  return plan;
+}
+
 void check_plan(const ContextPlan& plan, int64_t tokens, const std::vector<int64_t>& counts) {
   COEUS_CHECK(plan.counts() == counts, "[ContextPlan] ranks have {} tokens, and {} were promised",
               fmt::join(plan.counts(), ", "), fmt::join(counts, ", "));

@@ -26,6 +26,9 @@ struct ContextPlan {
 /// divide.
 std::vector<int64_t> even_counts(int64_t tokens, int64_t ranks);
 
+/// One piece of the row a rank, in order, of so many tokens each; all at least 1.
+ContextPlan pieces_of(const std::vector<int64_t>& counts);
+
 /// Throws Error unless the plan deals each of `tokens` tokens to exactly one rank, as many to each
 /// as `counts` says.
 void check_plan(const ContextPlan& plan, int64_t tokens, const std::vector<int64_t>& counts);

@@ -152,17 +152,6 @@ class Market {
   int64_t mean_ = 0;
 };
 
-/// One piece a rank.
-ContextPlan pieces_of(const std::vector<int64_t>& counts) {
-  ContextPlan plan;
-  int64_t begin = 0;
-  for (const int64_t count : counts) {
-    plan.ranks.push_back({{begin, begin + count}});
-    begin += count;
-  }
-  return plan;
-}
-
 /// The pieces cut where the work would be even, as far as the counts may differ.
 ContextPlan pieces_of_even_work(const ContextRow& row, int64_t ranks, double slack) {
   const double mean = static_cast<double>(row.tokens()) / static_cast<double>(ranks);

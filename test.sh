@@ -3,6 +3,7 @@
 #
 #   ./test.sh [ctest arguments]     for example ./test.sh -R Packing
 #   ./test.sh layouts               trains every model in every layout, and writes docs/layouts.md
+#   ./test.sh cuda                  on a machine with a GPU: the tests that compute there
 #
 # Environment: COEUS_PARITY names a folder of reference losses; the text cases run when it is set.
 source "$(dirname "${BASH_SOURCE[0]}")/tools/steps.sh"
@@ -19,6 +20,9 @@ if [[ ${1:-} == layouts ]]; then
 fi
 
 step "Running the tests"
+if [[ ${1:-} == cuda ]]; then
+  exec ctest --test-dir "$COEUS_ROOT/build" --output-on-failure -L cuda
+fi
 # A test uses several threads, so only half as many run at once as there are cores.
 cores=$(nproc)
 # Tests side by side are more threads than cores: waiting ones must not spin.

@@ -88,3 +88,12 @@ function(coeus_discover_tests target)
   gtest_discover_tests(${target} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
                        PROPERTIES TIMEOUT 1200)
 endfunction()
+
+# coeus_cuda_test(NAME program FILTER): tests of a test program once more, on a GPU (./test.sh cuda);
+# skipped where there is none.
+function(coeus_cuda_test name program filter)
+  add_test(NAME ${name} COMMAND ${program} --gtest_brief=1 --gtest_filter=${filter})
+  set_tests_properties(${name} PROPERTIES
+    LABELS cuda TIMEOUT 1800 SKIP_REGULAR_EXPRESSION "no CUDA here"
+    ENVIRONMENT "COEUS_TEST_DEVICE=cuda;COEUS_CUDA_LIBRARY=${CMAKE_BINARY_DIR}/libcoeus_cuda.so")
+endfunction()

@@ -17,7 +17,7 @@ LADDER = [
     ["models"],
     ["parallel"],
     ["optim", "checkpoint"],
-    ["nn"],
+    ["nn", "cuda"],
     ["ops"],
     ["kernels"],
     ["comm", "data"],

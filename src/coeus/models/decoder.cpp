@@ -44,6 +44,11 @@ void Decoder::set_rope_table(const at::Tensor& table) {
   rope_table_ = table.to(tok_embeddings_->weight.device());
 }
 
+void Decoder::move_buffers(const at::Device& device) {
+  Model::move_buffers(device);
+  if (rope_table_.defined()) rope_table_ = rope_table_.to(device);
+}
+
 at::Tensor Decoder::forward(const at::Tensor& tokens, const at::Tensor& positions,
                             const AttentionMasks& masks) {
   return logits(run_blocks(embed(tokens), ordered_inputs(positions, masks)));

@@ -46,6 +46,7 @@ class Decoder : public Model {
   std::map<std::string, int64_t> layers_by_mask() const override;
   std::vector<OrderSensitiveBuffer> get_order_sensitive_buffers(int64_t batch_size,
                                                                 int64_t seq_len) const override;
+  void move_buffers(const at::Device& device) override;
   void init_weights(uint64_t seed) override;
   std::vector<nn::Block*> blocks() override;
   int64_t vocab_size() const override { return sizes_.vocab_size; }

@@ -76,6 +76,10 @@ void check_order_sensitive_buffers(const Model& model, const std::string& name, 
               name, fmt::join(missing, ", "));
 }
 
+void Model::move_buffers(const at::Device& device) {
+  for (const auto& item : named_buffers()) item.value().set_data(item.value().to(device));
+}
+
 void Model::begin_step(int64_t rows) {
   for (auto& [name, layer] : nn::moe_layers_of(*this)) {
     layer->reset_usage();

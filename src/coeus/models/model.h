@@ -106,6 +106,9 @@ class Model : public torch::nn::Module {
   virtual std::vector<OrderSensitiveBuffer> get_order_sensitive_buffers(int64_t batch_size,
                                                                         int64_t seq_len) const = 0;
 
+  /// Takes what it computes with besides parameters to a device: buffers and tables.
+  virtual void move_buffers(const at::Device& device);
+
   /// Draws every parameter anew, as a function of seed and name alone.
   virtual void init_weights(uint64_t seed) = 0;
 

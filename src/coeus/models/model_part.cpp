@@ -25,6 +25,7 @@ ModelPart::ModelPart(const PartOptions& options, const ParallelGroups& groups) :
   apply_activation_checkpoint(model_->blocks(), options.activation_checkpoint);
   fsdp_ = std::make_unique<Fsdp>(groups_, *parameters_, options.fsdp);
   shard_parameters(*model_, *fsdp_);
+  model_->move_buffers(options.fsdp.device);
 }
 
 void ModelPart::init_weights(uint64_t seed) {

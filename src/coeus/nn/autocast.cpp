@@ -7,8 +7,11 @@ namespace coeus::nn {
 namespace {
 
 void set(const Autocast::State& state) {
-  at::autocast::set_autocast_enabled(at::kCPU, state.enabled);
-  at::autocast::set_autocast_dtype(at::kCPU, state.dtype);
+  // Of whichever device the model is on.
+  for (const at::DeviceType device : {at::kCPU, at::kCUDA}) {
+    at::autocast::set_autocast_enabled(device, state.enabled);
+    at::autocast::set_autocast_dtype(device, state.dtype);
+  }
 }
 
 }  // namespace

@@ -38,9 +38,15 @@ int64_t start_of_run(const TensorSlice& slice, int64_t run) {
 
 template <class Draw>
 void fill(at::Tensor& parameter, std::string_view name, Draw draw) {
-  COEUS_CHECK(parameter.device().is_cpu() && parameter.is_contiguous(),
-              "[init] parameters are drawn on the CPU and contiguous, got device {}",
-              parameter.device().str());
+  if (!parameter.device().is_cpu()) {
+    // Drawn on the host, so that every device starts from the same numbers.
+    const at::NoGradGuard no_grad;
+    at::Tensor drawn = at::empty(parameter.sizes(), parameter.options().device(at::kCPU));
+    fill(drawn, name, draw);
+    parameter.copy_(drawn);
+    return;
+  }
+  COEUS_CHECK(parameter.is_contiguous(), "[init] {} is not contiguous", name);
   if (parameter.numel() == 0) return;
   const TensorSlice slice = slice_of(parameter, name);
   COEUS_CHECK(parameter.sizes().vec() == slice.size,

@@ -26,7 +26,8 @@ class SlicedInit {
   const std::map<std::string, TensorSlice>* before_;
 };
 
-/// Fills `parameter` (contiguous, on the CPU, float32 or bfloat16) with normal draws.
+/// Fills `parameter` (contiguous on the CPU, or on another device; float32 or bfloat16) with normal
+/// draws.
 void init_normal(at::Tensor& parameter, uint64_t seed, std::string_view name, double std);
 
 /// The same from a normal distribution cut at [-cut, cut] (not in units of std).

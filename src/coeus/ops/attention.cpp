@@ -10,6 +10,7 @@
 #include "coeus/base/error.h"
 #include "coeus/ops/attention_cost.h"
 #include "coeus/ops/attention_report.h"
+#include "coeus/ops/device_attention.h"
 
 namespace coeus {
 
@@ -55,14 +56,6 @@ AttentionWork work_of(const at::Tensor& q, const at::Tensor& v) {
           .threads = at::get_num_threads()};
 }
 
-constexpr int64_t kWidestHead = 256;
-
-bool block_sparse_takes(const at::Tensor& q, const at::Tensor& v) {
-  const auto dtype = q.scalar_type();
-  return q.device().is_cpu() && q.size(3) <= kWidestHead && v.size(3) <= kWidestHead &&
-         (dtype == at::kFloat || dtype == at::kBFloat16 || dtype == at::kDouble);
-}
-
 }  // namespace
 
 AttentionEngine attention_engine_from_name(std::string_view name) {
@@ -92,10 +85,14 @@ std::string_view name_of(AttentionEngine engine) {
 
 EngineChoice choose_attention_engine(const at::Tensor& q, const at::Tensor& v,
                                      const BlockMask& mask) {
+  const std::string refusal = block_sparse_refusal(q, v);
   if (!q.device().is_cpu())
-    return {AttentionEngine::kReference,
-            fmt::format("the tensors are on {}, and the other engines work on the CPU",
-                        q.device().str())};
+    return refusal.empty()
+               ? EngineChoice{AttentionEngine::kBlockSparse,
+                              fmt::format("it serves tensors on {} under every mask, by its {}",
+                                          q.device().str(),
+                                          device_attention(q.device().type())->kernels(q, v))}
+               : EngineChoice{AttentionEngine::kReference, "block_sparse takes " + refusal};
   const AttentionWork work = work_of(q, v);
   EngineChoice choice = {AttentionEngine::kReference, ""};
   double least = reference_nanoseconds(work, mask);
@@ -106,7 +103,7 @@ EngineChoice choose_attention_engine(const at::Tensor& q, const at::Tensor& v,
     least = nanoseconds;
     choice.engine = engine;
   };
-  if (block_sparse_takes(q, v))
+  if (refusal.empty())
     consider(AttentionEngine::kBlockSparse, block_sparse_nanoseconds(work, mask));
   std::string sdpa_cannot;
   if (q.size(3) != v.size(3)) {
@@ -127,10 +124,10 @@ EngineChoice resolve_attention_engine(const at::Tensor& q, const at::Tensor& v,
                                       const BlockMask& mask, AttentionEngine engine) {
   if (engine == AttentionEngine::kAuto || engine == AttentionEngine::kCheck)
     return choose_attention_engine(q, v, mask);
-  COEUS_CHECK(engine != AttentionEngine::kBlockSparse || block_sparse_takes(q, v),
-              "[attention] the engine block_sparse takes float32, bfloat16 and double on the CPU "
-              "and head dims up to {}, got {} on {} with {} and {}; use engine reference",
-              kWidestHead, c10::toString(q.scalar_type()), q.device().str(), q.size(3), v.size(3));
+  const std::string refusal =
+      engine == AttentionEngine::kBlockSparse ? block_sparse_refusal(q, v) : "";
+  COEUS_CHECK(refusal.empty(), "[attention] the engine block_sparse takes {}; use engine reference",
+              refusal);
   return {engine, "attention.engine asks for it"};
 }
 

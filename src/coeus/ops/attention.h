@@ -20,7 +20,7 @@ enum class AttentionEngine {
   kAuto,         ///< the cheapest for the mask, by attention_cost.h
   kReference,    ///< dense softmax, any dtype and device
   kSdpa,         ///< LibTorch's flash attention, a call for each run of tokens that it can do
-  kBlockSparse,  ///< own flash attention over the mask's tiles, on the CPU
+  kBlockSparse,  ///< own flash attention over the mask's tiles, on the CPU and on CUDA
   kCheck,        ///< what kAuto takes, held to the reference in forward and backward
 };
 
@@ -60,6 +60,9 @@ at::Tensor attention_sdpa(const at::Tensor& q, const at::Tensor& k, const at::Te
                           const BlockMask& mask, double scale);
 at::Tensor attention_block_sparse(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                   const BlockMask& mask, double scale);
+/// What the engine takes, if it does not take such tensors (k is as wide as q): "head dims up to
+/// 256, got 320 and 320". Empty when it does.
+std::string block_sparse_refusal(const at::Tensor& q, const at::Tensor& v);
 /// The same and, per query, the logarithm of the sum of exp(scale * q k) over the keys it sees:
 /// [batch, heads, queries], float32 (double for double), -inf where it sees nothing. No gradient
 /// flows through the second.

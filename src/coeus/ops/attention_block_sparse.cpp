@@ -15,11 +15,14 @@
 #include "coeus/kernels/cpu/attention.h"
 #include "coeus/ops/attention_part.h"
 #include "coeus/ops/cpu_dispatch.h"
+#include "coeus/ops/device_attention.h"
 #include "coeus/ops/kept_results.h"
 
 namespace coeus {
 
 namespace {
+
+constexpr int64_t kWidestHead = 256;
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
@@ -284,18 +287,41 @@ struct SavedMask : torch::CustomClassHolder {
   BlockMask mask;
 };
 
+AttentionPart forward_on_device(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                const BlockMask& mask, double scale) {
+  if (!q.device().is_cpu())
+    return device_attention(q.device().type())->forward(q, k, v, mask, scale);
+  auto [out, lse] = with_attention_type(q, [&]<class T>() {
+    return forward<T>(q.contiguous(), k.contiguous(), v.contiguous(), mask, scale);
+  });
+  return {out, lse};
+}
+
+AttentionGradients backward_on_device(const at::Tensor& grad_out, const at::Tensor& q,
+                                      const at::Tensor& k, const at::Tensor& v,
+                                      const at::Tensor& out, const at::Tensor& lse,
+                                      const BlockMask& mask, double scale) {
+  if (!q.device().is_cpu())
+    return device_attention(q.device().type())->backward(grad_out, q, k, v, out, lse, mask, scale);
+  const variable_list grads = with_attention_type(q, [&]<class T>() {
+    return backward<T>(grad_out.contiguous(), q.contiguous(), k.contiguous(), v.contiguous(),
+                       out.contiguous(), lse.contiguous(), mask, scale);
+  });
+  return {grads[0], grads[1], grads[2]};
+}
+
+/// As the CPU's kernels read it, so that backward need not copy it again; devices read strides.
+at::Tensor as_saved(const at::Tensor& x) { return x.device().is_cpu() ? x.contiguous() : x; }
+
 class BlockSparseAttention : public torch::autograd::Function<BlockSparseAttention> {
  public:
   static variable_list forward(AutogradContext* context, const at::Tensor& q_in,
                                const at::Tensor& k_in, const at::Tensor& v_in,
                                const BlockMask& mask, double scale) {
-    const at::Tensor q = q_in.contiguous();
-    const at::Tensor k = k_in.contiguous();
-    const at::Tensor v = v_in.contiguous();
+    const at::Tensor q = as_saved(q_in), k = as_saved(k_in), v = as_saved(v_in);
     const variable_list results = kept_or_computed([&] {
-      auto [out, lse] = with_attention_type(
-          q, [&]<class T>() { return coeus::forward<T>(q, k, v, mask, scale); });
-      return variable_list{out, lse};
+      const AttentionPart whole = forward_on_device(q, k, v, mask, scale);
+      return variable_list{whole.out, whole.lse};
     });
     const at::Tensor &out = results[0], &lse = results[1];
     context->save_for_backward({q, k, v, out, lse});
@@ -313,43 +339,49 @@ class BlockSparseAttention : public torch::autograd::Function<BlockSparseAttenti
     const at::IValue capsule = context->saved_data["mask"];
     const auto& mask = static_cast<const SavedMask&>(*capsule.toCapsule()).mask;
     const double scale = context->saved_data["scale"].toDouble();
-    const at::Tensor grad_out = grads[0].contiguous();
-    variable_list result = with_attention_type(saved[0], [&]<class T>() {
-      return coeus::backward<T>(grad_out, saved[0], saved[1], saved[2], saved[3], saved[4], mask,
-                                scale);
-    });
+    const AttentionGradients gradients =
+        backward_on_device(grads[0], saved[0], saved[1], saved[2], saved[3], saved[4], mask, scale);
+    variable_list result = {gradients.q, gradients.k, gradients.v};
     result.resize(5);
     return result;
   }
 };
 
-void check_kernel(const at::Tensor& q) {
-  COEUS_CHECK(q.device().is_cpu() && (has_cpu_kernel(q) || q.scalar_type() == at::kDouble),
-              "[attention] the engine block_sparse computes float32, bfloat16 and float64 on the "
-              "CPU, got {} on {}; use engine reference",
-              c10::toString(q.scalar_type()), q.device().str());
+void check_kernel(const at::Tensor& q, const at::Tensor& v) {
+  const std::string refusal = block_sparse_refusal(q, v);
+  COEUS_CHECK(refusal.empty(), "[attention] the engine block_sparse takes {}; use engine reference",
+              refusal);
 }
 
 }  // namespace
 
+std::string block_sparse_refusal(const at::Tensor& q, const at::Tensor& v) {
+  if (!q.device().is_cpu()) {
+    const DeviceAttention* const attention = device_attention(q.device().type());
+    return attention == nullptr
+               ? fmt::format("tensors of the CPU and of CUDA where it is loaded, got {} on {}",
+                             c10::toString(q.scalar_type()), q.device().str())
+               : attention->refusal(q, v);
+  }
+  if (q.size(3) > kWidestHead || v.size(3) > kWidestHead)
+    return fmt::format("head dims up to {}, got {} and {}", kWidestHead, q.size(3), v.size(3));
+  if (!has_cpu_kernel(q) && q.scalar_type() != at::kDouble)
+    return fmt::format("float32, bfloat16 and double on the CPU, got {} on {}",
+                       c10::toString(q.scalar_type()), q.device().str());
+  return "";
+}
+
 AttentionPart block_sparse_part(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                 const BlockMask& mask, double scale) {
-  check_kernel(q);
-  auto [out, lse] = with_attention_type(q, [&]<class T>() {
-    return forward<T>(q.contiguous(), k.contiguous(), v.contiguous(), mask, scale);
-  });
-  return {out, lse};
+  check_kernel(q, v);
+  return forward_on_device(q, k, v, mask, scale);
 }
 
 AttentionGradients block_sparse_part_backward(const at::Tensor& grad_out, const at::Tensor& q,
                                               const at::Tensor& k, const at::Tensor& v,
                                               const at::Tensor& out, const at::Tensor& lse,
                                               const BlockMask& mask, double scale) {
-  const variable_list grads = with_attention_type(q, [&]<class T>() {
-    return backward<T>(grad_out.contiguous(), q.contiguous(), k.contiguous(), v.contiguous(),
-                       out.contiguous(), lse.contiguous(), mask, scale);
-  });
-  return {grads[0], grads[1], grads[2]};
+  return backward_on_device(grad_out, q, k, v, out, lse, mask, scale);
 }
 
 std::tuple<at::Tensor, at::Tensor> attention_block_sparse_with_lse(const at::Tensor& q,
@@ -357,7 +389,7 @@ std::tuple<at::Tensor, at::Tensor> attention_block_sparse_with_lse(const at::Ten
                                                                    const at::Tensor& v,
                                                                    const BlockMask& mask,
                                                                    double scale) {
-  check_kernel(q);
+  check_kernel(q, v);
   const variable_list results = BlockSparseAttention::apply(q, k, v, mask, scale);
   return {results[0], results[1]};
 }

@@ -1,6 +1,7 @@
 // Every engine, forward and backward, against dense attention in double precision. The rule is that
 // of FlexAttention's tests: the mean error may be 1.1 times that of the dense computation in the
-// same low precision, 10 times in float32. COEUS_ATTENTION_GRID=full runs the whole grid.
+// same low precision, 10 times in float32. COEUS_ATTENTION_GRID=full runs the whole grid;
+// COEUS_TEST_DEVICE=cuda computes on a GPU what this computes on the CPU.
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/types.h>
@@ -16,12 +17,15 @@
 #include "coeus/mask/lower.h"
 #include "coeus/mask/select.h"
 #include "coeus/ops/attention.h"
+#include "coeus/ops/test_device.h"
 
 namespace coeus {
 namespace {
 
-constexpr std::array kEngines = {AttentionEngine::kReference, AttentionEngine::kSdpa,
-                                 AttentionEngine::kBlockSparse};
+std::vector<AttentionEngine> engines() {
+  if (!test_device().is_cpu()) return {AttentionEngine::kReference, AttentionEngine::kBlockSparse};
+  return {AttentionEngine::kReference, AttentionEngine::kSdpa, AttentionEngine::kBlockSparse};
+}
 
 struct Heads {
   int64_t queries;
@@ -36,7 +40,10 @@ struct Dims {
 };
 constexpr std::array<Dims, 5> kDims = {{{16, 16}, {64, 64}, {128, 128}, {192, 128}, {256, 256}}};
 constexpr std::array<int64_t, 8> kLengths = {1, 7, 127, 128, 129, 239, 799, 1024};
-constexpr std::array kDtypes = {at::kFloat, at::kBFloat16, at::kDouble};
+/// The CPU's kernels know double, those of a GPU float16.
+std::array<at::ScalarType, 3> dtypes() {
+  return {at::kFloat, at::kBFloat16, test_device().is_cpu() ? at::kDouble : at::kHalf};
+}
 
 /// Attention's inputs and the gradient of its output, in double.
 struct Problem {
@@ -77,8 +84,10 @@ Result run(const Problem& problem, at::ScalarType dtype, Compute compute) {
 }
 
 Result run(const Problem& problem, at::ScalarType dtype, AttentionEngine engine) {
+  const at::Device device = test_device();
   return run(problem, dtype, [&](const auto& q, const auto& k, const auto& v) {
-    return attention(q, k, v, problem.mask, {.engine = engine});
+    return attention(q.to(device), k.to(device), v.to(device), problem.mask, {.engine = engine})
+        .to(at::kCPU);
   });
 }
 
@@ -125,7 +134,7 @@ bool is_done_by(AttentionEngine engine, const Problem& problem) {
 
 void expect_near(const Problem& problem, at::ScalarType dtype, const Result& got,
                  const Result& dense, const Result& exact, const std::string& label) {
-  const double factor = dtype == at::kBFloat16 ? 1.1 : 10;
+  const double factor = dtype == at::kBFloat16 || dtype == at::kHalf ? 1.1 : 10;
   // Where dense attention happens to be exact, as with one token, an engine may still round.
   const double unit = dtype == at::kDouble ? 0x1p-52 : 0x1p-23;
   for (size_t i = 0; i < got.size(); ++i) {
@@ -144,7 +153,7 @@ void expect_engines_are_near(Problem problem, at::ScalarType dtype, const std::s
   problem.round_to(dtype);
   const Result exact = run_dense(problem, at::kDouble);
   const Result dense = dtype == at::kDouble ? exact : run_dense(problem, dtype);
-  for (const AttentionEngine engine : kEngines) {
+  for (const AttentionEngine engine : engines()) {
     if (!is_done_by(engine, problem)) continue;
     const std::string name = fmt::format("{} {}", name_of(engine), label);
     const Result got = run(problem, dtype, engine);
@@ -202,7 +211,7 @@ TEST_P(AttentionNumbers, EveryEngineIsAsNearAsTheDenseComputation) {
     const BlockMask mask = lowered(kMasks[m].text, kLengths[l]);
     for (size_t h = 0; h < kHeads.size(); ++h) {
       for (size_t d = 0; d < kDims.size(); ++d) {
-        for (size_t t = 0; t < kDtypes.size(); ++t) {
+        for (size_t t = 0; t < dtypes().size(); ++t) {
           // Without the whole grid, every mask meets every length, and over the masks and lengths
           // every pair of the others' values comes by.
           const bool is_sampled =
@@ -210,10 +219,10 @@ TEST_P(AttentionNumbers, EveryEngineIsAsNearAsTheDenseComputation) {
           if (!is_sampled && !is_full_grid()) continue;
           const auto seed = static_cast<int64_t>(1 + m * 1000 + l * 100 + h * 30 + d * 5 + t);
           expect_engines_are_near(
-              Problem(mask, kHeads[h], kDims[d], seed), kDtypes[t],
+              Problem(mask, kHeads[h], kDims[d], seed), dtypes()[t],
               fmt::format("{}, length {}, heads {}/{}, dims {}/{}, {}", kMasks[m].text, kLengths[l],
                           kHeads[h].queries, kHeads[h].keys, kDims[d].key, kDims[d].value,
-                          c10::toString(kDtypes[t])));
+                          c10::toString(dtypes()[t])));
         }
       }
     }
@@ -242,7 +251,8 @@ TEST(AttentionLayouts, QueriesAndKeysMayDifferInNumberAndOrder) {
   for (const MaskCase& mask : kMasks) {
     for (const int64_t length : {60, 420}) {
       const BlockMask lowered =
-          lower(parse_mask(mask.text), std::vector{shard(length, 0), shard(length, 2)}, {64, 32});
+          lower(parse_mask(mask.text), std::vector{shard(length, 0), shard(length, 2)},
+                test_device().is_cpu() ? LowerOptions{64, 32} : LowerOptions{});
       for (const auto dtype : {at::kFloat, at::kBFloat16})
         expect_engines_are_near(
             Problem(lowered, {4, 2}, {24, 40}, length), dtype,
@@ -285,12 +295,13 @@ std::array<at::Tensor, 3> slopes(const Problem& problem, AttentionEngine engine)
 }
 
 TEST(AttentionGradients, AreTheSlopesOfTheOutput) {
+  if (!test_device().is_cpu()) GTEST_SKIP() << "a GPU's kernels do not know double";
   const std::vector rows = {SequenceLayout::from_document_lengths(std::vector<int64_t>{2, 3, 1})};
   for (const char* text : {"causal", "causal & document", "sliding_window(3)", "causal & ~document",
                            "sliding_window(5, 2) & dilated(2)"}) {
     for (const Dims dims : {Dims{3, 2}, Dims{2, 2}}) {
       const Problem problem(lower(parse_mask(text), rows, {4, 4}), {4, 2}, dims, 11);
-      for (const AttentionEngine engine : kEngines) {
+      for (const AttentionEngine engine : engines()) {
         if (!is_done_by(engine, problem)) continue;
         const Result analytic = run(problem, at::kDouble, engine);
         const auto numeric = slopes(problem, engine);
@@ -304,8 +315,8 @@ TEST(AttentionGradients, AreTheSlopesOfTheOutput) {
 
 TEST(AttentionGradients, OfQueriesThatSeeNothingAreZero) {
   const BlockMask mask = lowered("causal & ~document", 239);
-  for (const auto dtype : kDtypes) {
-    for (const AttentionEngine engine : kEngines) {
+  for (const auto dtype : dtypes()) {
+    for (const AttentionEngine engine : engines()) {
       const Problem problem(mask, {4, 2}, {32, 32}, 5);
       if (!is_done_by(engine, problem)) continue;
       const Result got = run(problem, dtype, engine);
@@ -332,9 +343,11 @@ TEST(AttentionLogSumExp, IsThatOfTheVisibleScores) {
         (at::matmul(problem.q.transpose(1, 2), k.permute({0, 2, 3, 1})) * 0.3)
             .masked_fill(hidden_of(mask), -std::numeric_limits<double>::infinity())
             .logsumexp(-1);
-    for (const auto dtype : kDtypes) {
-      const auto [out, lse] = attention_block_sparse_with_lse(
-          problem.q.to(dtype), problem.k.to(dtype), problem.v.to(dtype), mask, 0.3);
+    for (const auto dtype : dtypes()) {
+      const auto on_device = [&](const at::Tensor& x) { return x.to(dtype).to(test_device()); };
+      const auto [out, lse_on_device] = attention_block_sparse_with_lse(
+          on_device(problem.q), on_device(problem.k), on_device(problem.v), mask, 0.3);
+      const at::Tensor lse = lse_on_device.to(at::kCPU);
       EXPECT_EQ(out.scalar_type(), dtype);
       ASSERT_EQ(lse.scalar_type(), dtype == at::kDouble ? at::kDouble : at::kFloat);
       ASSERT_EQ(lse.sizes(), want.sizes());

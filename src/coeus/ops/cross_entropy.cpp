@@ -10,6 +10,7 @@
 
 #include "coeus/base/error.h"
 #include "coeus/ops/cpu_dispatch.h"
+#include "coeus/ops/fused_operations.h"
 
 namespace coeus {
 
@@ -26,6 +27,11 @@ class CrossEntropySum : public torch::autograd::Function<CrossEntropySum> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& logits_in,
                             const at::Tensor& labels) {
     const at::Tensor logits = logits_in.contiguous();
+    if (FusedOperations* const fused = fused_operations(logits)) {
+      const auto [sum, lse_of_rows] = fused->cross_entropy(logits, labels);
+      context->save_for_backward({logits, labels, lse_of_rows});
+      return sum;
+    }
     const int64_t rows = logits.size(0);
     const int64_t vocab = logits.size(1);
     const int64_t chunks = (rows + kRowsAChunk - 1) / kRowsAChunk;
@@ -52,6 +58,8 @@ class CrossEntropySum : public torch::autograd::Function<CrossEntropySum> {
     const at::Tensor& logits = saved[0];
     const at::Tensor& labels = saved[1];
     const at::Tensor& lse = saved[2];
+    if (FusedOperations* const fused = fused_operations(logits))
+      return {fused->cross_entropy_backward(logits, labels, lse, grads[0].to(at::kFloat)), {}};
     const int64_t vocab = logits.size(1);
     const auto scale = grads[0].item<float>();
     at::Tensor grad_logits = at::empty_like(logits);
@@ -91,9 +99,11 @@ at::Tensor cross_entropy_sum(const at::Tensor& logits, const at::Tensor& labels)
                   labels.scalar_type() == at::kLong,
               "[cross_entropy] logits [..., vocab] want int64 labels [...], got {} and {} {}",
               logits.sizes(), c10::toString(labels.scalar_type()), labels.sizes());
-  if (!has_cpu_kernel(logits)) return cross_entropy_sum_reference(logits, labels);
+  if (!has_cpu_kernel(logits) && fused_operations(logits) == nullptr)
+    return cross_entropy_sum_reference(logits, labels);
   const at::Tensor flat_labels = labels.reshape(-1).contiguous();
-  check_labels(flat_labels, logits.size(-1));
+  // A device finds out by itself, and gives NaN, rather than be waited for.
+  if (flat_labels.device().is_cpu()) check_labels(flat_labels, logits.size(-1));
   return CrossEntropySum::apply(logits.reshape({-1, logits.size(-1)}), flat_labels);
 }
 

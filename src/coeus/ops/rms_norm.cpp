@@ -6,6 +6,7 @@
 
 #include "coeus/base/error.h"
 #include "coeus/ops/cpu_dispatch.h"
+#include "coeus/ops/fused_operations.h"
 
 namespace coeus {
 
@@ -24,6 +25,12 @@ class RmsNorm : public torch::autograd::Function<RmsNorm> {
                             const at::Tensor& weight_in, double eps) {
     const at::Tensor x = x_in.contiguous();
     const at::Tensor weight = weight_in.to(x.scalar_type()).contiguous();
+    context->saved_data["weight_dtype"] = static_cast<int64_t>(weight_in.scalar_type());
+    if (FusedOperations* const fused = fused_operations(x)) {
+      const auto [normed, inverse_of_rows] = fused->rms_norm(x, weight, eps);
+      context->save_for_backward({x, weight, inverse_of_rows});
+      return normed;
+    }
     const int64_t dim = x.size(-1);
     const int64_t rows = x.numel() / dim;
     at::Tensor out = at::empty_like(x);
@@ -37,7 +44,6 @@ class RmsNorm : public torch::autograd::Function<RmsNorm> {
       });
     });
     context->save_for_backward({x, weight, inverse_rms});
-    context->saved_data["weight_dtype"] = static_cast<int64_t>(weight_in.scalar_type());
     return out;
   }
 
@@ -47,6 +53,12 @@ class RmsNorm : public torch::autograd::Function<RmsNorm> {
     const at::Tensor& weight = saved[1];
     const at::Tensor& inverse_rms = saved[2];
     const at::Tensor grad = grads[0].contiguous();
+    const auto dtype = static_cast<at::ScalarType>(context->saved_data["weight_dtype"].toInt());
+    if (FusedOperations* const fused = fused_operations(x)) {
+      const auto [fused_grad_x, grad_weight] =
+          fused->rms_norm_backward(grad, x, weight, inverse_rms);
+      return {fused_grad_x, grad_weight.to(dtype), {}};
+    }
     const int64_t dim = x.size(-1);
     const int64_t rows = x.numel() / dim;
     const int64_t chunks = (rows + kRowsAChunk - 1) / kRowsAChunk;
@@ -65,7 +77,6 @@ class RmsNorm : public torch::autograd::Function<RmsNorm> {
         }
       });
     });
-    const auto dtype = static_cast<at::ScalarType>(context->saved_data["weight_dtype"].toInt());
     return {grad_x, partial.sum(0).to(dtype), {}};
   }
 };
@@ -84,7 +95,8 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
               "[rms_norm] the weight must hold one value for each of the last dimension, got x {} "
               "and weight {}",
               x.sizes(), weight.sizes());
-  if (!has_cpu_kernel(x) || x.numel() == 0) return rms_norm_reference(x, weight, eps);
+  if ((!has_cpu_kernel(x) && fused_operations(x) == nullptr) || x.numel() == 0)
+    return rms_norm_reference(x, weight, eps);
   return RmsNorm::apply(x, weight, eps);
 }
 

@@ -8,6 +8,7 @@
 
 #include "coeus/base/error.h"
 #include "coeus/ops/cpu_dispatch.h"
+#include "coeus/ops/fused_operations.h"
 
 namespace coeus {
 
@@ -18,6 +19,8 @@ using torch::autograd::variable_list;
 
 at::Tensor rotate(const at::Tensor& x_in, const at::Tensor& table, const at::Tensor& positions,
                   RopePairs pairs, float sign) {
+  if (FusedOperations* const fused = fused_operations(x_in))
+    return fused->rope(x_in, table, positions, pairs, sign);
   const at::Tensor x = x_in.contiguous();
   at::Tensor out = at::empty_like(x);
   const int64_t heads = x.size(2);
@@ -101,9 +104,11 @@ at::Tensor rope_reference(const at::Tensor& x, const at::Tensor& table, const at
 at::Tensor rope(const at::Tensor& x, const at::Tensor& table, const at::Tensor& positions_in,
                 RopePairs pairs) {
   check(x, table, positions_in);
-  if (!has_cpu_kernel(x)) return rope_reference(x, table, positions_in, pairs);
+  if (!has_cpu_kernel(x) && fused_operations(x) == nullptr)
+    return rope_reference(x, table, positions_in, pairs);
   const at::Tensor positions = positions_in.contiguous();
-  check_range(table, positions);
+  // A device finds out by itself, and gives NaN, rather than be waited for.
+  if (positions.device().is_cpu()) check_range(table, positions);
   return Rope::apply(x, table.contiguous(), positions, pairs);
 }
 

@@ -6,6 +6,7 @@
 
 #include "coeus/base/error.h"
 #include "coeus/ops/cpu_dispatch.h"
+#include "coeus/ops/fused_operations.h"
 
 namespace coeus {
 
@@ -23,6 +24,7 @@ class SwiGlu : public torch::autograd::Function<SwiGlu> {
     const at::Tensor gate = gate_in.contiguous();
     const at::Tensor up = up_in.contiguous();
     context->save_for_backward({gate, up});
+    if (FusedOperations* const fused = fused_operations(gate)) return fused->swiglu(gate, up);
     at::Tensor out = at::empty_like(gate);
     with_kernel_type(gate, [&]<class T>() {
       at::parallel_for(0, gate.numel(), kGrain, [&](int64_t begin, int64_t end) {
@@ -38,6 +40,10 @@ class SwiGlu : public torch::autograd::Function<SwiGlu> {
     const at::Tensor& gate = saved[0];
     const at::Tensor& up = saved[1];
     const at::Tensor grad = grads[0].contiguous();
+    if (FusedOperations* const fused = fused_operations(gate)) {
+      const auto [of_gate, of_up] = fused->swiglu_backward(grad, gate, up);
+      return {of_gate, of_up};
+    }
     at::Tensor grad_gate = at::empty_like(gate);
     at::Tensor grad_up = at::empty_like(up);
     with_kernel_type(gate, [&]<class T>() {
@@ -63,7 +69,7 @@ at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
               "[swiglu] gate and up must have one shape and dtype, got {} {} and {} {}",
               gate.sizes(), c10::toString(gate.scalar_type()), up.sizes(),
               c10::toString(up.scalar_type()));
-  if (!has_cpu_kernel(gate)) return swiglu_reference(gate, up);
+  if (!has_cpu_kernel(gate) && fused_operations(gate) == nullptr) return swiglu_reference(gate, up);
   return SwiGlu::apply(gate, up);
 }
 

@@ -31,12 +31,21 @@ double squared_gradient_norm(const std::vector<std::pair<std::string, at::Tensor
               "[squared_gradient_norm] {} parameters need as many numbers of copies, got {}",
               parameters.size(), copies.size());
   at::NoGradGuard no_grad;
-  double sum = 0;
+  std::vector<at::Tensor> norms;
+  std::vector<int64_t> copies_of;
   for (size_t i = 0; i < parameters.size(); ++i) {
     const at::Tensor& gradient = parameters[i].second.grad();
     if (!gradient.defined() || gradient.numel() == 0) continue;
-    const double norm = at::linalg_vector_norm(gradient, 2, {}, false, at::kDouble).item<double>();
-    sum += norm * norm / static_cast<double>(copies[i]);
+    norms.push_back(at::linalg_vector_norm(gradient, 2, {}, false, at::kDouble));
+    copies_of.push_back(copies[i]);
+  }
+  if (norms.empty()) return 0;
+  // One wait for the device, not one for each parameter.
+  const at::Tensor on_host = at::stack(norms).to(at::kCPU);
+  double sum = 0;
+  for (size_t i = 0; i < copies_of.size(); ++i) {
+    const double norm = on_host.const_data_ptr<double>()[i];
+    sum += norm * norm / static_cast<double>(copies_of[i]);
   }
   return sum;
 }

@@ -10,7 +10,11 @@ Optimizer::Optimizer(const OptimizerConfig& config,
                      std::vector<std::pair<std::string, at::Tensor>> parameters)
     : config_(config),
       parameters_(std::move(parameters)),
-      step_(at::zeros({}, at::TensorOptions().dtype(at::kFloat))) {
+      // Beside the parameters, where the update reads it.
+      step_(at::zeros({},
+                      (parameters_.empty() ? at::TensorOptions() : parameters_[0].second.options())
+                          .dtype(at::kFloat)
+                          .requires_grad(false))) {
   COEUS_CHECK_CONFIG(config.name == "Adam" || config.name == "AdamW",
                      "optimizer.name = \"{}\": there are Adam and AdamW", config.name);
   for (auto& [name, parameter] : parameters_) {

@@ -25,9 +25,15 @@ ImageTensors image_tensors(const ImagePatches& images) {
 
 }  // namespace
 
-BatchTensors batch_tensors(const Batch& batch) {
-  return {as_tensor(batch.tokens, batch, at::kLong), as_tensor(batch.labels, batch, at::kLong),
-          as_tensor(batch.positions, batch, at::kInt), image_tensors(batch.images)};
+BatchTensors batch_tensors(const Batch& batch, const at::Device& device) {
+  BatchTensors tensors = {as_tensor(batch.tokens, batch, at::kLong),
+                          as_tensor(batch.labels, batch, at::kLong),
+                          as_tensor(batch.positions, batch, at::kInt), image_tensors(batch.images)};
+  if (device.is_cpu()) return tensors;
+  for (at::Tensor* tensor : {&tensors.tokens, &tensors.labels, &tensors.positions,
+                             &tensors.images.patches, &tensors.images.order})
+    if (tensor->defined()) *tensor = tensor->to(device);
+  return tensors;
 }
 
 }  // namespace coeus

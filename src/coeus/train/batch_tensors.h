@@ -15,7 +15,7 @@ struct BatchTensors {
   ImageTensors images;
 };
 
-/// Copies the batch's arrays into tensors on the CPU.
-BatchTensors batch_tensors(const Batch& batch);
+/// Copies the batch's arrays into tensors on a device.
+BatchTensors batch_tensors(const Batch& batch, const at::Device& device = at::kCPU);
 
 }  // namespace coeus

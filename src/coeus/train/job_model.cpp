@@ -48,7 +48,7 @@ std::shared_ptr<Model> build_job_model(const JobConfig& config, const at::Device
   return build_model(job_model_options(config, device, positions));
 }
 
-PartOptions job_part_options(const JobConfig& config, const Mesh& mesh) {
+PartOptions job_part_options(const JobConfig& config, const Mesh& mesh, const at::Device& device) {
   const ParallelismConfig& parallelism = config.parallelism;
   PartOptions options;
   options.model = job_model_options(config, at::kCPU, {});
@@ -58,6 +58,7 @@ PartOptions job_part_options(const JobConfig& config, const Mesh& mesh) {
   options.fsdp.reshard_after_forward =
       parallelism.fsdp_reshard_after_forward == "always" ||
       (parallelism.fsdp_reshard_after_forward == "default" && mesh.degrees().pp == 1);
+  options.fsdp.device = device;
   options.fsdp.in_pipeline = mesh.degrees().pp > 1;
   options.fsdp.precision.param_dtype =
       dtype_from_name(config.training.dtype == "float32" ? config.training.mixed_precision_param

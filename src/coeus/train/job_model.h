@@ -19,7 +19,7 @@ std::shared_ptr<Model> build_job_model(const JobConfig& config, const at::Device
                                        std::optional<int64_t> positions = {});
 
 /// What this rank's part of that model is made of, on its place in the mesh.
-PartOptions job_part_options(const JobConfig& config, const Mesh& mesh);
+PartOptions job_part_options(const JobConfig& config, const Mesh& mesh, const at::Device& device);
 
 /// Where the flavour "from_hf" finds its config.json: checkpoint.initial_load_path, else
 /// model.hf_assets_path.

@@ -17,8 +17,8 @@ namespace coeus {
 
 namespace {
 
-PipelineBatch pipeline_batch(const Batch& batch) {
-  const BatchTensors tensors = batch_tensors(batch);
+PipelineBatch pipeline_batch(const Batch& batch, const at::Device& device) {
+  const BatchTensors tensors = batch_tensors(batch, device);
   return {tensors.tokens, tensors.labels, tensors.positions, batch.masks};
 }
 
@@ -32,12 +32,15 @@ bool splits_backward(const PipelineSchedule& schedule) {
 }  // namespace
 
 ParallelModel::ParallelModel(const JobConfig& config, const ParallelGroups& groups,
-                             const Model& whole)
-    : groups_(groups), mixed_precision_(dtype_from_name(config.training.mixed_precision_param)) {
+                             const Model& whole, const at::Device& device)
+    : groups_(groups),
+      device_(device),
+      mixed_precision_(dtype_from_name(config.training.mixed_precision_param)) {
   if (groups.mesh.degrees().pp > 1)
     build_pipeline(config, whole);
   else
-    parts_.push_back(std::make_unique<ModelPart>(job_part_options(config, groups.mesh), groups));
+    parts_.push_back(
+        std::make_unique<ModelPart>(job_part_options(config, groups.mesh, device), groups));
 }
 
 ParallelModel::~ParallelModel() = default;
@@ -46,7 +49,7 @@ void ParallelModel::build_pipeline(const JobConfig& config, const Model& whole) 
   check_pipeline(whole, config.model.name + " " + config.model.flavor);
   PipelinePlan plan =
       plan_pipeline(config.parallelism, whole.pipeline_modules(), config.training.local_batch_size);
-  PartOptions options = job_part_options(config, groups_.mesh);
+  PartOptions options = job_part_options(config, groups_.mesh, device_);
   // Weights' gradients come after their stage's backward pass, when weights must still be whole.
   if (splits_backward(plan.schedule)) options.fsdp.reshard_after_forward = false;
   stages_ = plan.schedule.stages_of(groups_.mesh.pp());
@@ -105,12 +108,12 @@ double ParallelModel::forward_backward(const Batch& batch, double divisor, bool 
   last_batch_ = last;
   seq_len_ = batch.seq_len;
   if (pipeline_)
-    return pipeline_->run(pipeline_batch(batch),
+    return pipeline_->run(pipeline_batch(batch, device_),
                           [&](const at::Tensor& logits, const at::Tensor& labels) {
                             return parts_.back()->model().cross_entropy(logits, labels) / divisor;
                           });
   ModelPart& part = *parts_.front();
-  const BatchTensors tensors = batch_tensors(batch);
+  const BatchTensors tensors = batch_tensors(batch, device_);
   part.begin_pass(batch.seq_len, last);
   at::Tensor loss;
   {
@@ -134,13 +137,13 @@ double ParallelModel::evaluate(const Batch& batch) {
   seq_len_ = batch.seq_len;
   double loss = 0;
   if (pipeline_) {
-    pipeline_->evaluate(
-        pipeline_batch(batch), [&](const at::Tensor& logits, const MicroBatch& micro_batch) {
-          loss += parts_.back()->model().cross_entropy(logits, micro_batch.labels).item<double>();
-        });
+    pipeline_->evaluate(pipeline_batch(batch, device_), [&](const at::Tensor& logits,
+                                                            const MicroBatch& micro_batch) {
+      loss += parts_.back()->model().cross_entropy(logits, micro_batch.labels).item<double>();
+    });
   } else {
     Model& model = parts_.front()->model();
-    const BatchTensors tensors = batch_tensors(batch);
+    const BatchTensors tensors = batch_tensors(batch, device_);
     parts_.front()->begin_pass(batch.seq_len, /*last=*/true);
     const at::Tensor logits =
         model.forward_with_images(tensors.tokens, tensors.positions, batch.masks, tensors.images);
@@ -154,8 +157,8 @@ std::string ParallelModel::first_bad_output(const Batch& batch) {
   if (pipeline_) return "";
   const nn::Autocast autocast(mixed_precision_);
   parts_.front()->begin_pass(batch.seq_len, /*last=*/true);
-  return coeus::first_bad_output(parts_.front()->model(), batch_tensors(batch), batch.masks,
-                                 batch.layouts);
+  return coeus::first_bad_output(parts_.front()->model(), batch_tensors(batch, device_),
+                                 batch.masks, batch.layouts);
 }
 
 std::vector<std::pair<std::string, at::Tensor>> ParallelModel::parameters() const {

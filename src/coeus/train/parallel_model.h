@@ -22,7 +22,8 @@ class ParallelModel {
  public:
   /// `whole`: the model that the configuration names, which may be without memory. Parameters are
   /// allocated, not initialised. Throws ConfigError for a model that cannot be split as asked for.
-  ParallelModel(const JobConfig& config, const ParallelGroups& groups, const Model& whole);
+  ParallelModel(const JobConfig& config, const ParallelGroups& groups, const Model& whole,
+                const at::Device& device);
   ~ParallelModel();
 
   void init_weights(uint64_t seed);
@@ -56,6 +57,7 @@ class ParallelModel {
   ModelPart& part_of(int64_t stage);
 
   const ParallelGroups groups_;
+  const at::Device device_;
   at::ScalarType mixed_precision_;
   std::vector<std::unique_ptr<ModelPart>> parts_;
   std::vector<int64_t> stages_;  ///< of the parts, in a pipeline

@@ -8,15 +8,19 @@
 #include "coeus/base/error.h"
 #include "coeus/base/log.h"
 #include "coeus/data/images/patchify.h"
+#include "coeus/ops/cuda_library.h"
 #include "coeus/optim/gradient_norm.h"
 #include "coeus/parallel/context/context_attention.h"
 #include "coeus/train/attention_log.h"
 #include "coeus/train/context_plan_log.h"
 #include "coeus/train/data_source.h"
 #include "coeus/train/finish_batches.h"
+#include "coeus/train/job_device.h"
 #include "coeus/train/job_model.h"
 #include "coeus/train/memory_estimate.h"
 #include "coeus/train/metrics/communication_table.h"
+#include "coeus/train/metrics/device_memory.h"
+#include "coeus/train/metrics/peak_flops.h"
 #include "coeus/train/metrics/process_memory.h"
 #include "coeus/train/metrics/run_folder.h"
 #include "coeus/train/non_finite.h"
@@ -54,6 +58,7 @@ Trainer::Trainer(const JobConfig& config, JobRanks& ranks)
     : config_(config),
       ranks_(ranks),
       groups_(ranks.groups()),
+      device_(job_device(config, ranks.environment())),
       learning_rate_(config.optimizer.lr, config.lr_scheduler, config.training.steps),
       gradient_accumulation_steps_(accumulation_steps(config.training, groups_.mesh)) {
   log_info("Starting job: {}", config.job.description);
@@ -67,7 +72,9 @@ Trainer::Trainer(const JobConfig& config, JobRanks& ranks)
   const std::shared_ptr<Model> plan = build_job_model(config, at::kMeta);
   check_fits(estimate_memory(*plan, static_cast<int64_t>(plan->blocks().size()), config,
                              groups_.mesh.degrees()),
-             memory_capacity_bytes() / static_cast<double>(environment.local_world_size));
+             device_.is_cpu()
+                 ? memory_capacity_bytes() / static_cast<double>(environment.local_world_size)
+                 : device_capacity_bytes(device_));
 
   check_patch_size(config, *plan);
   const auto tokenizer = load_tokenizer(config, plan->vocab_size());
@@ -80,7 +87,7 @@ Trainer::Trainer(const JobConfig& config, JobRanks& ranks)
                                  gradient_accumulation_steps_);
 
   log_info("Building {} {}", config.model.name, config.model.flavor);
-  model_ = std::make_unique<ParallelModel>(config, groups_, *plan);
+  model_ = std::make_unique<ParallelModel>(config, groups_, *plan, device_);
   log_info("Model {} {} size: {} total parameters", config.model.name, config.model.flavor,
            with_thousands(static_cast<double>(parameter_count(*plan))));
   model_->report_attention(attention_report_);
@@ -96,14 +103,19 @@ Trainer::Trainer(const JobConfig& config, JobRanks& ranks)
     validator_ = std::make_unique<Validator>(
         config.validation,
         make_validation_loader(config, tokenizer, plan->vocab_size(), finish, data_rank), groups_);
+  const std::string device_name = device_.is_cpu() ? "" : cuda_device_name(device_.index());
+  if (!device_.is_cpu()) log_info("Training on {}, {}", device_.str(), device_name);
   metrics_ = std::make_unique<MetricsProcessor>(
-      config.metrics, MetricsRun{.dump_folder = config.job.dump_folder,
-                                 .total_steps = config.training.steps,
-                                 .start_step = step_,
-                                 .flops_per_token = plan->flops_per_token(config.training.seq_len),
-                                 .rank = static_cast<int>(environment.rank),
-                                 .n_ranks = static_cast<int>(environment.world_size),
-                                 .is_logging_rank = environment.rank == 0});
+      config.metrics,
+      MetricsRun{.dump_folder = config.job.dump_folder,
+                 .total_steps = config.training.steps,
+                 .start_step = step_,
+                 .flops_per_token = plan->flops_per_token(config.training.seq_len),
+                 .peak_flops = device_.is_cpu() ? 0 : peak_flops_of(device_name),
+                 .rank = static_cast<int>(environment.rank),
+                 .n_ranks = static_cast<int>(environment.world_size),
+                 .is_logging_rank = environment.rank == 0},
+      device_.is_cpu() ? nullptr : std::make_unique<DeviceMemoryMonitor>(device_));
   profiler_ =
       std::make_unique<Profiler>(config.profiling, config.job.dump_folder, step_, environment.rank);
   model_->watch(*profiler_);
@@ -267,7 +279,7 @@ void Trainer::report(const StepResult& result) {
 }
 
 void Trainer::report_memory() const {
-  if (!TensorMemory::is_installed()) return;
+  if (!TensorMemory::is_installed() || !device_.is_cpu()) return;
   int64_t parameters = 0;
   for (const auto& [name, parameter] : optimizer_->parameters())
     parameters += static_cast<int64_t>(parameter.nbytes());

@@ -63,6 +63,7 @@ class Trainer {
   const JobConfig config_;
   JobRanks& ranks_;
   const ParallelGroups groups_;
+  const at::Device device_;
   const std::shared_ptr<AttentionReport> attention_report_ = std::make_shared<AttentionReport>();
   std::unique_ptr<ParallelModel> model_;
   std::unique_ptr<Loader> loader_;

@@ -7,8 +7,6 @@ namespace coeus {
 const std::vector<UnsupportedFeature>& unsupported_features() {
   using Job = const JobConfig&;
   static const std::vector<UnsupportedFeature> features = {
-      {"job.device", [](Job c) { return c.job.device == "cuda"; }, "when \"cuda\"",
-       "training on a GPU", "use \"auto\" or \"cpu\""},
       {"profiling.enable_memory_snapshot",
        [](Job c) { return c.profiling.enable_memory_snapshot; },
        "when true",

@@ -43,7 +43,7 @@ void Fsdp::add(const FsdpUnit& of) {
 
 void Fsdp::materialize() {
   for (const auto& unit : units_)
-    for (const auto& part : unit->parts) part->materialize();
+    for (const auto& part : unit->parts) part->materialize(options_.device);
 }
 
 bool Fsdp::reshards(const Unit& unit) const {

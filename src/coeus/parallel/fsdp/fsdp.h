@@ -18,6 +18,7 @@ struct FsdpOptions {
   /// all of it (ZeRO-2), in which case gradients too are whole until the step's last backward pass.
   bool reshard_after_forward = true;
   UnitPrecision precision;
+  at::Device device = at::kCPU;  ///< where parameters and gradients are
   /// Whether a pipeline runs the passes: several forward passes are under way at once and backward
   /// comes in two parts, so that parameters stay whole, and gradients are reduced once a step, by
   /// end_pass(). Otherwise each unit is done by its own layers.

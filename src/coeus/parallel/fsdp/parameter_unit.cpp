@@ -80,9 +80,9 @@ at::Tensor ParameterUnit::view_of(const at::Tensor& flat, const Part& part) cons
   return flat.narrow(0, part.offset, numel).view(part.piece);
 }
 
-void ParameterUnit::materialize() {
+void ParameterUnit::materialize(const at::Device& device) {
   const at::TensorOptions options =
-      parts_.empty() ? at::TensorOptions() : parts_[0].tensor.options().device(at::kCPU);
+      parts_.empty() ? at::TensorOptions() : parts_[0].tensor.options().device(device);
   if (shards()) {
     values_ = at::zeros({flat_size_}, options.requires_grad(false));
     grads_ = at::zeros({flat_size_}, options.requires_grad(false));

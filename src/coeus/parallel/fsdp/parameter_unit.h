@@ -36,8 +36,8 @@ class ParameterUnit {
   ParameterUnit(const ParameterUnit&) = delete;
   ParameterUnit& operator=(const ParameterUnit&) = delete;
 
-  /// Allocates this rank's pieces and their gradients (zero).
-  void materialize();
+  /// Allocates this rank's pieces and their gradients (zero) on a device.
+  void materialize(const at::Device& device);
 
   /// Starts to gather, if it has not been started and parameters are not whole.
   void start_unshard();

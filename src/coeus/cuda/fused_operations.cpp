@@ -1,0 +1,159 @@
+// Fused operations on CUDA tensors: memory and streams for the kernels of kernels/cuda/.
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+#include <torch/types.h>
+
+#include "coeus/cuda/element_type.h"
+#include "coeus/cuda/library.h"
+#include "coeus/kernels/cuda/cross_entropy.h"
+#include "coeus/kernels/cuda/rms_norm.h"
+#include "coeus/kernels/cuda/rope.h"
+#include "coeus/kernels/cuda/swiglu.h"
+
+namespace coeus {
+
+namespace {
+
+cudaStream_t current_stream() { return c10::cuda::getCurrentCUDAStream().stream(); }
+
+at::Tensor new_floats(at::IntArrayRef sizes, const at::Tensor& beside) {
+  return at::empty(sizes, beside.options().dtype(at::kFloat));
+}
+
+class CudaFusedOperations final : public FusedOperations {
+ public:
+  bool takes(at::ScalarType dtype) const override {
+    return dtype == at::kFloat || dtype == at::kBFloat16 || dtype == at::kHalf;
+  }
+
+  std::pair<at::Tensor, at::Tensor> rms_norm(const at::Tensor& x, const at::Tensor& weight,
+                                             double eps) override {
+    const c10::cuda::CUDAGuard guard(x.device());
+    const int64_t dim = x.size(-1);
+    const at::Tensor out = at::empty_like(x);
+    const at::Tensor inverse_rms = new_floats({x.numel() / dim}, x);
+    cuda::RmsNormForward work;
+    work.type = element_type(x);
+    work.weight_type = element_type(weight);
+    work.x = x.const_data_ptr();
+    work.weight = weight.const_data_ptr();
+    work.out = out.mutable_data_ptr();
+    work.inverse_rms = inverse_rms.mutable_data_ptr<float>();
+    work.rows = inverse_rms.numel();
+    work.dim = static_cast<int>(dim);
+    work.eps = static_cast<float>(eps);
+    cuda::rms_norm_forward(work, current_stream());
+    return {out, inverse_rms};
+  }
+
+  std::pair<at::Tensor, at::Tensor> rms_norm_backward(const at::Tensor& grad, const at::Tensor& x,
+                                                      const at::Tensor& weight,
+                                                      const at::Tensor& inverse_rms) override {
+    const c10::cuda::CUDAGuard guard(x.device());
+    const int64_t dim = x.size(-1);
+    const at::Tensor grad_x = at::empty_like(x);
+    const at::Tensor grad_weight = new_floats({dim}, x);
+    cuda::RmsNormBackward work;
+    work.type = element_type(x);
+    work.weight_type = element_type(weight);
+    work.grad_out = grad.const_data_ptr();
+    work.x = x.const_data_ptr();
+    work.weight = weight.const_data_ptr();
+    work.inverse_rms = inverse_rms.const_data_ptr<float>();
+    work.grad_x = grad_x.mutable_data_ptr();
+    work.grad_weight = grad_weight.mutable_data_ptr<float>();
+    work.rows = inverse_rms.numel();
+    work.dim = static_cast<int>(dim);
+    const at::Tensor scratch =
+        at::empty({cuda::rms_norm_backward_scratch_bytes(work.type, work.rows, work.dim)},
+                  x.options().dtype(at::kByte));
+    work.scratch = scratch.mutable_data_ptr();
+    cuda::rms_norm_backward(work, current_stream());
+    return {grad_x, grad_weight};
+  }
+
+  at::Tensor rope(const at::Tensor& x, const at::Tensor& table, const at::Tensor& positions,
+                  RopePairs pairs, float sign) override {
+    const c10::cuda::CUDAGuard guard(x.device());
+    const at::Tensor out = at::empty(x.sizes(), x.options());
+    // Tokens of all rows follow one another.
+    const bool as_it_lies = x.stride(3) == 1 && x.stride(0) == x.size(1) * x.stride(1);
+    const at::Tensor from = as_it_lies ? x : x.contiguous();
+    cuda::Rope work;
+    work.type = element_type(x);
+    work.halves = pairs == RopePairs::kHalves;
+    work.sign = sign;
+    work.head_dim = static_cast<int>(x.size(3));
+    work.tokens = x.size(0) * x.size(1);
+    work.table = table.const_data_ptr<float>();
+    work.table_positions = static_cast<int>(table.size(0));
+    work.positions = positions.const_data_ptr<int32_t>();
+    work.tensors[0] = {from.const_data_ptr(),      from.stride(1), from.stride(2),
+                       out.mutable_data_ptr(),     out.stride(1),  out.stride(2),
+                       static_cast<int>(x.size(2))};
+    cuda::rope(work, current_stream());
+    return out;
+  }
+
+  at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) override {
+    const c10::cuda::CUDAGuard guard(gate.device());
+    const at::Tensor out = at::empty_like(gate);
+    cuda::swiglu_forward({element_type(gate), gate.const_data_ptr(), up.const_data_ptr(),
+                          out.mutable_data_ptr(), gate.numel()},
+                         current_stream());
+    return out;
+  }
+
+  std::pair<at::Tensor, at::Tensor> swiglu_backward(const at::Tensor& grad, const at::Tensor& gate,
+                                                    const at::Tensor& up) override {
+    const c10::cuda::CUDAGuard guard(gate.device());
+    const at::Tensor grad_gate = at::empty_like(gate);
+    const at::Tensor grad_up = at::empty_like(up);
+    cuda::swiglu_backward(
+        {element_type(gate), grad.const_data_ptr(), gate.const_data_ptr(), up.const_data_ptr(),
+         grad_gate.mutable_data_ptr(), grad_up.mutable_data_ptr(), gate.numel()},
+        current_stream());
+    return {grad_gate, grad_up};
+  }
+
+  std::pair<at::Tensor, at::Tensor> cross_entropy(const at::Tensor& logits,
+                                                  const at::Tensor& labels) override {
+    const c10::cuda::CUDAGuard guard(logits.device());
+    const at::Tensor lse = new_floats({logits.size(0)}, logits);
+    const at::Tensor losses = new_floats({logits.size(0)}, logits);
+    const at::Tensor sum = new_floats({}, logits);
+    cuda::CrossEntropyForward work;
+    work.rows = rows_of(logits, labels);
+    work.lse = lse.mutable_data_ptr<float>();
+    work.losses = losses.mutable_data_ptr<float>();
+    cuda::cross_entropy_forward(work, current_stream());
+    cuda::cross_entropy_sum(work.losses, logits.size(0), sum.mutable_data_ptr<float>(),
+                            current_stream());
+    return {sum, lse};
+  }
+
+  at::Tensor cross_entropy_backward(const at::Tensor& logits, const at::Tensor& labels,
+                                    const at::Tensor& lse, const at::Tensor& scale) override {
+    const c10::cuda::CUDAGuard guard(logits.device());
+    const at::Tensor grad_logits = at::empty_like(logits);
+    cuda::cross_entropy_backward({rows_of(logits, labels), lse.const_data_ptr<float>(),
+                                  scale.const_data_ptr<float>(), grad_logits.mutable_data_ptr()},
+                                 current_stream());
+    return grad_logits;
+  }
+
+ private:
+  static cuda::CrossEntropyRows rows_of(const at::Tensor& logits, const at::Tensor& labels) {
+    return {element_type(logits), logits.const_data_ptr(), labels.const_data_ptr<int64_t>(),
+            logits.size(0), static_cast<int>(logits.size(1))};
+  }
+};
+
+}  // namespace
+
+FusedOperations& cuda_fused_operations() {
+  static CudaFusedOperations operations;
+  return operations;
+}
+
+}  // namespace coeus

@@ -1,0 +1,18 @@
+// What libcoeus_cuda.so holds: the part of coeus that only a machine with a CUDA driver loads
+// (ops/cuda_library.h).
+#pragma once
+
+#include "coeus/ops/cuda_library.h"
+#include "coeus/ops/device_attention.h"
+#include "coeus/ops/fused_operations.h"
+
+namespace coeus {
+
+/// Attention and fused operations on CUDA tensors.
+DeviceAttention& cuda_attention();
+FusedOperations& cuda_fused_operations();
+
+}  // namespace coeus
+
+/// What the program looks up in the library.
+extern "C" const coeus::CudaLibrary* coeus_cuda_library();

@@ -1,0 +1,53 @@
+// Fused operations of devices besides the CPU: what their libraries bring along. Without them the
+// operations' plain versions serve.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <utility>
+
+#include "coeus/ops/rope.h"
+
+namespace coeus {
+
+/// Arguments as in rms_norm.h, rope.h, swiglu.h and cross_entropy.h, checked and contiguous, in a
+/// dtype that `takes`. All work is queued on the current stream.
+class FusedOperations {
+ public:
+  virtual ~FusedOperations() = default;
+  virtual bool takes(at::ScalarType dtype) const = 0;
+
+  /// The normed x and, for each row, 1 / sqrt(mean(x^2) + eps) in float32; the weight in x's dtype.
+  virtual std::pair<at::Tensor, at::Tensor> rms_norm(const at::Tensor& x, const at::Tensor& weight,
+                                                     double eps) = 0;
+  /// The gradients of x and, in float32, of the weight.
+  virtual std::pair<at::Tensor, at::Tensor> rms_norm_backward(const at::Tensor& grad,
+                                                              const at::Tensor& x,
+                                                              const at::Tensor& weight,
+                                                              const at::Tensor& inverse_rms) = 0;
+
+  /// `sign` -1 turns the other way. x need not be contiguous but for its last dimension.
+  virtual at::Tensor rope(const at::Tensor& x, const at::Tensor& table, const at::Tensor& positions,
+                          RopePairs pairs, float sign) = 0;
+
+  virtual at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) = 0;
+  /// The gradients of gate and up.
+  virtual std::pair<at::Tensor, at::Tensor> swiglu_backward(const at::Tensor& grad,
+                                                            const at::Tensor& gate,
+                                                            const at::Tensor& up) = 0;
+
+  /// logits [rows, vocab], labels [rows]. The sum of losses, in float32, and each row's log of the
+  /// sum of exponentials. A label outside the vocabulary makes the sum NaN, for nothing waits.
+  virtual std::pair<at::Tensor, at::Tensor> cross_entropy(const at::Tensor& logits,
+                                                          const at::Tensor& labels) = 0;
+  /// The gradient of logits; `scale`: that of the sum.
+  virtual at::Tensor cross_entropy_backward(const at::Tensor& logits, const at::Tensor& labels,
+                                            const at::Tensor& lse, const at::Tensor& scale) = 0;
+};
+
+/// Makes `operations`, which live as long as the process, those of a kind of device.
+void set_fused_operations(at::DeviceType device, FusedOperations* operations);
+/// Those for a tensor; null on the CPU, where none are set and for a dtype that they do not take.
+FusedOperations* fused_operations(const at::Tensor& x);
+
+}  // namespace coeus

@@ -1,0 +1,15 @@
+#pragma once
+
+#include <c10/core/Device.h>
+
+#include "coeus/comm/rank_environment.h"
+#include "coeus/train/job_config.h"
+
+namespace coeus {
+
+/// The device that job.device names for this rank: "cpu"; "cuda", the GPU of this rank's number on
+/// its machine; "auto", which is "cuda" where there is a GPU for every rank of the machine. Loads
+/// CUDA when it takes it. Throws ConfigError when "cuda" cannot be had, with the reason.
+at::Device job_device(const JobConfig& config, const RankEnvironment& environment);
+
+}  // namespace coeus

@@ -43,6 +43,7 @@ struct Options {
   bool check = false;
   bool time = false;
   bool forward_only = false;
+  int repeats = 0;  ///< of each timed case, to see whether its bits change
   bool hopper = true;
   std::string filter;
 };
@@ -998,6 +999,27 @@ bool Checker::run() {
     }
   }
 
+  // So many tiles that every block works on several, one after another: what a small case cannot
+  // get wrong. Several times, since a race shows only now and then.
+  for (const char* const mask : {"causal", "documents", "window", "irope", "blind_queries"}) {
+    for (const int length : {3000, 4096}) {
+      const std::vector<SequenceLayout> rows(
+          2, SequenceLayout::from_document_lengths(document_lengths(length, 500, 3)));
+      std::unique_ptr<PlacedMask> placed;
+      for (const Heads heads : {Heads{32, 8}, Heads{16, 16}}) {
+        for (const Dims dims : {Dims{64, 64}, Dims{128, 128}, Dims{192, 128}, Dims{256, 256}}) {
+          for (int again = 0; again < 3; ++again) {
+            const Case c{mask, length, 2, heads, dims, ElementType::kBFloat16, Layout(again)};
+            if (c.name().find(options_.filter) == std::string::npos) continue;
+            if (placed == nullptr)
+              placed = std::make_unique<PlacedMask>(text_of(mask, length), rows, stream_);
+            check_case(c, *placed);
+          }
+        }
+      }
+    }
+  }
+
   int wrong = 0;
   std::printf(
       "\n| kernel | cases | wrong | out | lse | dq | dk | dv | worst row / bound | second backward "
@@ -1028,6 +1050,13 @@ constexpr const char* kCausal = "causal";
 constexpr const char* kDocuments = "causal & document";
 constexpr const char* kWindow = "sliding_window(1024)";
 constexpr const char* kIrope = "causal & document & chunk(2048)";
+
+__global__ void count_differences_kernel(const uint16_t* a, const uint16_t* b, int64_t n,
+                                         unsigned long long* count) {
+  for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < n;
+       i += int64_t{gridDim.x} * blockDim.x)
+    if (a[i] != b[i]) atomicAdd(count, 1ULL);
+}
 
 /// What `start_once` takes on the stream, in milliseconds: the median.
 template <class Start>
@@ -1129,6 +1158,37 @@ bool Timer::time_case(const TimedCase& c) {
   if (has_backward) made.insert(made.end(), {&results.grad_q, &results.grad_k, &results.grad_v});
   const bool finite = are_finite(made);
 
+  if (options_.repeats > 0) {
+    // Everything but grad_q is summed in one order, so it has the same bits in every run.
+    const auto differences = [&](const char* what, const Tensor& x, const auto& start_once) {
+      const int64_t n = x.stored();
+      auto* const first = arena_.take_array<uint16_t>(n);
+      auto* const count = arena_.take_array<unsigned long long>(1);
+      check(cudaMemcpyAsync(first, x.view.data, 2 * n, cudaMemcpyDeviceToDevice, stream_),
+            "cudaMemcpyAsync");
+      int runs = 0;
+      for (int i = 0; i < options_.repeats; ++i) {
+        start_once();
+        check(cudaMemsetAsync(count, 0, sizeof(*count), stream_), "cudaMemsetAsync");
+        count_differences_kernel<<<blocks_for(n), kThreads, 0, stream_>>>(
+            first, static_cast<const uint16_t*>(x.view.data), n, count);
+        check(cudaGetLastError(), "count_differences_kernel");
+        finish(stream_, name + " repeated");
+        unsigned long long found = 0;
+        check(cudaMemcpy(&found, count, sizeof(found), cudaMemcpyDeviceToHost), "cudaMemcpy");
+        if (found == 0) continue;
+        if (runs++ < 3)
+          std::printf("%s %s: run %d differs in %llu values\n", name.c_str(), what, i, found);
+      }
+      std::printf("%s %s: %d of %d runs differ\n", name.c_str(), what, runs, options_.repeats);
+    };
+    differences("out", results.out, [&] { hopper_forward(forward, stream_); });
+    if (is_hopper_backward) {
+      differences("grad_k", results.grad_k, [&] { hopper_backward(backward, stream_); });
+      differences("grad_v", results.grad_v, [&] { hopper_backward(backward, stream_); });
+    }
+  }
+
   const double area = static_cast<double>(placed.mask.area());
   const double operations = 2 * area * c.heads.heads * (c.dims.head_dim + c.dims.value_dim);
   const auto rate = [](double work, double ms) { return ms > 0 ? work / ms * 1e-9 : 0; };
@@ -1188,6 +1248,8 @@ Options parse(int argc, char** argv) {
       options.forward_only = true;
     } else if (argument == "--no-hopper") {
       options.hopper = false;
+    } else if (argument == "--repeats" && i + 1 < argc) {
+      options.repeats = std::atoi(argv[++i]);
     } else if (argument == "--filter" && i + 1 < argc) {
       options.filter = argv[++i];
     } else {

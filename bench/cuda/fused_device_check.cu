@@ -16,6 +16,7 @@
 #include <cstring>
 #include <functional>
 #include <random>
+#include <stdexcept>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -182,17 +183,20 @@ void wait() { check(cudaDeviceSynchronize(), "a kernel"); }
 
 // RMSNorm
 
-template <class T, class W>
+/// x of T, a weight of W, out and its gradient of O.
+template <class T, class W, class O = T>
 void check_rms_norm(Report& forward, Report& backward, int64_t rows, int dim, int offset) {
   const float eps = 1e-5F;
   const size_t n = rows * dim;
-  const std::vector<T> x = normal<T>(n), residual = normal<T>(n), grad = normal<T>(n),
-                       grad_sum = normal<T>(n);
+  const std::vector<T> x = normal<T>(n), residual = normal<T>(n), grad_sum = normal<T>(n);
+  const std::vector<O> grad = normal<O>(n);
   const std::vector<W> weight = normal<W>(dim, 0.1, 1);
-  const std::string shape = text("%s, weight %s, rows %lld, dim %d, offset %d", kTypeName<T>,
-                                 kTypeName<W>, static_cast<long long>(rows), dim, offset);
-  const Device<T> device_x(x, offset), device_residual(residual, offset), device_grad(grad, offset),
+  const std::string shape =
+      text("%s to %s, weight %s, rows %lld, dim %d, offset %d", kTypeName<T>, kTypeName<O>,
+           kTypeName<W>, static_cast<long long>(rows), dim, offset);
+  const Device<T> device_x(x, offset), device_residual(residual, offset),
       device_grad_sum(grad_sum, offset);
+  const Device<O> device_grad(grad, offset);
   const Device<W> device_weight(weight, offset);
 
   for (bool add : {false, true}) {
@@ -224,9 +228,11 @@ void check_rms_norm(Report& forward, Report& backward, int64_t rows, int dim, in
       row_magnitude[r] = 1e-5 * (1 + inverse[r] * 20);
     }
 
-    const Device<T> device_sum(n, offset), device_out(n, offset);
+    const Device<T> device_sum(n, offset), in_place(x, offset);
+    const Device<O> device_out(n, offset), out_again(n, offset);
     const Device<float> device_inverse(rows);
     RmsNormForward work{.type = kType<T>,
+                        .out_type = kType<O>,
                         .weight_type = kType<W>,
                         .x = device_x.get(),
                         .residual = add ? device_residual.get() : nullptr,
@@ -238,16 +244,33 @@ void check_rms_norm(Report& forward, Report& backward, int64_t rows, int dim, in
                         .dim = dim,
                         .eps = eps};
     rms_norm_forward(work, nullptr);
+    // The sum over x, or out over x where their types are one.
+    work.x = in_place.get();
+    work.out = out_again.get();
+    if (add) work.sum = in_place.get();
+    if (!add && std::is_same_v<T, O>) work.out = in_place.get();
+    if (std::is_same_v<T, O>) work.out_type.reset();
+    rms_norm_forward(work, nullptr);
     wait();
-    compare(forward, what + ", out", device_out.read(forward, what), out);
+    const std::vector<O> got_out = device_out.read(forward, what);
+    compare(forward, what + ", out", got_out, out);
     compare(forward, what + ", inverse", device_inverse.read(forward, what), inverse);
     if (add) forward.expect(same_bits(device_sum.read(forward, what), normed), what + ", sum");
+    const std::vector<T> overwritten = in_place.read(forward, what);
+    bool same = true;
+    if (add || !std::is_same_v<T, O>)
+      same = same_bits(overwritten, normed) && same_bits(out_again.read(forward, what), got_out);
+    else if constexpr (std::is_same_v<T, O>)
+      same = same_bits(overwritten, got_out);
+    forward.expect(same, what + ", in place");
 
-    const Device<T> normed_again(normed, offset), device_grad_x(n, offset),
-        grad_in_place(grad, offset);
+    const Device<T> normed_again(normed, offset), device_grad_x(n, offset), over_x(normed, offset),
+        over_grad_sum(grad_sum, offset);
+    const Device<O> over_grad_out(grad, offset);
     const Device<float> device_grad_weight(dim), grad_weight_again(dim);
     const Device<char> scratch(rms_norm_backward_scratch_bytes(kType<T>, rows, dim));
     RmsNormBackward gradient{.type = kType<T>,
+                             .out_type = kType<O>,
                              .weight_type = kType<W>,
                              .grad_out = device_grad.get(),
                              .grad_sum = add ? device_grad_sum.get() : nullptr,
@@ -260,9 +283,6 @@ void check_rms_norm(Report& forward, Report& backward, int64_t rows, int dim, in
                              .rows = rows,
                              .dim = dim};
     rms_norm_backward(gradient, nullptr);
-    gradient.grad_out = gradient.grad_x = grad_in_place.get();
-    gradient.grad_weight = grad_weight_again.get();
-    rms_norm_backward(gradient, nullptr);
     wait();
     const std::vector<T> got = device_grad_x.read(backward, what);
     const std::vector<float> of_weight = device_grad_weight.read(backward, what);
@@ -270,18 +290,92 @@ void check_rms_norm(Report& forward, Report& backward, int64_t rows, int dim, in
                    [&](size_t i) { return row_magnitude[i / dim]; });
     compare_within(backward, what + ", grad_weight", of_weight, grad_weight, 1e-6,
                    [&](size_t i) { return 1e-6 + 2e-6 * magnitude[i]; });
-    backward.expect(same_bits(got, grad_in_place.read(backward, what)) &&
-                        same_bits(of_weight, grad_weight_again.read(backward, what)),
-                    what + ", again and in place");
+
+    const auto again = [&](RmsNormBackward in_place_work, const Device<T>& grad_x_again,
+                           const char* where) {
+      in_place_work.grad_x = grad_x_again.get();
+      in_place_work.grad_weight = grad_weight_again.get();
+      rms_norm_backward(in_place_work, nullptr);
+      wait();
+      backward.expect(same_bits(got, grad_x_again.read(backward, what)) &&
+                          same_bits(of_weight, grad_weight_again.read(backward, what)),
+                      what + where);
+    };
+    RmsNormBackward in_place_work = gradient;
+    in_place_work.x = over_x.get();
+    again(in_place_work, over_x, ", over x");
+    if (add) {
+      in_place_work = gradient;
+      in_place_work.grad_sum = over_grad_sum.get();
+      again(in_place_work, over_grad_sum, ", over grad_sum");
+    }
+    if constexpr (std::is_same_v<T, O>) {
+      in_place_work = gradient;
+      in_place_work.out_type.reset();
+      in_place_work.grad_out = over_grad_out.get();
+      again(in_place_work, over_grad_out, ", over grad_out");
+    }
     scratch.read(backward, what + ", scratch");
-    gradient.grad_out = device_grad.get();
+    const Device<T> without_weight(n, offset);
+    gradient.grad_x = without_weight.get();
     gradient.grad_weight = nullptr;
     gradient.scratch = nullptr;
     rms_norm_backward(gradient, nullptr);
     wait();
-    backward.expect(same_bits(got, grad_in_place.read(backward, what)),
+    backward.expect(same_bits(got, without_weight.read(backward, what)),
                     what + ", without the weight's gradient");
   }
+}
+
+void check_rms_norm_types(Report& report) {
+  constexpr ElementType kTypes[] = {ElementType::kFloat32, ElementType::kBFloat16,
+                                    ElementType::kFloat16};
+  const auto throws = [](const auto& run) {
+    try {
+      run();
+    } catch (const std::runtime_error&) {
+      return true;
+    }
+    return false;
+  };
+  const Device<float> memory(std::vector<float>(64, 1.F)), out(64), inverse(1);
+  for (ElementType type : kTypes)
+    for (ElementType out_type : kTypes)
+      for (ElementType weight_type : kTypes) {
+        const bool taken = (type == out_type && weight_type == type) ||
+                           (weight_type == ElementType::kFloat32 &&
+                            (type == out_type || type == ElementType::kFloat32));
+        const std::string what = text("types %d, %d, %d", static_cast<int>(type),
+                                      static_cast<int>(out_type), static_cast<int>(weight_type));
+        report.expect(taken != throws([&] {
+                        rms_norm_forward({.type = type,
+                                          .out_type = out_type,
+                                          .weight_type = weight_type,
+                                          .x = memory.get(),
+                                          .weight = memory.get(),
+                                          .out = out.get(),
+                                          .inverse_rms = inverse.get(),
+                                          .rows = 1,
+                                          .dim = 64},
+                                         nullptr);
+                      }),
+                      what + ", forward");
+        report.expect(taken != throws([&] {
+                        rms_norm_backward({.type = type,
+                                           .out_type = out_type,
+                                           .weight_type = weight_type,
+                                           .grad_out = memory.get(),
+                                           .x = memory.get(),
+                                           .weight = memory.get(),
+                                           .inverse_rms = inverse.get(),
+                                           .grad_x = out.get(),
+                                           .rows = 1,
+                                           .dim = 64},
+                                          nullptr);
+                      }),
+                      what + ", backward");
+      }
+  wait();
 }
 
 void check_rms_norms() {
@@ -296,16 +390,29 @@ void check_rms_norms() {
     check_rms_norm<BFloat16, float>(forward, backward, 21, dim, 0);
     check_rms_norm<Half, Half>(forward, backward, 21, dim, 0);
     check_rms_norm<Half, float>(forward, backward, 21, dim, 0);
+    check_rms_norm<float, float, Half>(forward, backward, 21, dim, 0);
   }
+  for (int dim : {1,    4,    6,    17,   64,   68,   128,  132,   256,   512,   1000,  1024,
+                  1536, 2048, 2052, 3584, 4096, 5120, 8192, 12288, 13316, 16384, 16388, 40000})
+    for (int64_t rows : {1, 3, 37, 700})
+      if (rows * dim <= 1'500'000)
+        check_rms_norm<float, float, BFloat16>(forward, backward, rows, dim, 0);
   for (int dim : {64, 128, 1000, 2048}) {
     check_rms_norm<BFloat16, BFloat16>(forward, backward, 33, dim, 1);
     check_rms_norm<float, float>(forward, backward, 33, dim, 1);
+    check_rms_norm<float, float, BFloat16>(forward, backward, 33, dim, 1);
+    // Inputs at multiples of 16 bytes, out at one of 8.
+    check_rms_norm<float, float, BFloat16>(forward, backward, 33, dim, 4);
   }
   // More rows than blocks at once.
   check_rms_norm<BFloat16, BFloat16>(forward, backward, 70'001, 64, 0);
   check_rms_norm<BFloat16, BFloat16>(forward, backward, 40'003, 128, 0);
   check_rms_norm<BFloat16, float>(forward, backward, 3'001, 2048, 0);
   check_rms_norm<BFloat16, BFloat16>(forward, backward, 301, 16384, 0);
+  check_rms_norm<float, float, BFloat16>(forward, backward, 40'003, 128, 0);
+  check_rms_norm<float, float, BFloat16>(forward, backward, 3'001, 2048, 0);
+  check_rms_norm<float, float, BFloat16>(forward, backward, 301, 16384, 0);
+  check_rms_norm_types(forward);
 }
 
 // Rotary position embedding
@@ -605,42 +712,54 @@ void time(const std::string& what, double bytes, const std::function<void()>& ru
   }
   std::nth_element(times.begin(), times.begin() + kRuns / 2, times.end());
   const double milliseconds = times[kRuns / 2];
-  std::printf("%-58s %9.3f us %7.0f GB/s\n", what.c_str(), 1e3 * milliseconds,
+  std::printf("%-64s %9.3f us %7.0f GB/s\n", what.c_str(), 1e3 * milliseconds,
               bytes / milliseconds * 1e-6);
   check(cudaEventDestroy(begin), "cudaEventDestroy");
   check(cudaEventDestroy(end), "cudaEventDestroy");
 }
 
+/// x of T, out of O, and a weight of T.
+template <class T = BFloat16, class O = T>
 void time_rms_norm(int64_t rows, int dim) {
-  const int64_t bytes = rows * dim * 2;
-  const Memory x(bytes), residual(bytes), sum(bytes), out(bytes), weight(dim * 2),
-      inverse(rows * 4, false), grad_weight(dim * 4);
-  const Memory scratch(rms_norm_backward_scratch_bytes(ElementType::kBFloat16, rows, dim));
-  const std::string shape = text(" %lld x %d", static_cast<long long>(rows), dim);
-  RmsNormForward forward{.x = x.get(),
+  const int64_t bytes = rows * dim * sizeof(T), out_bytes = rows * dim * sizeof(O);
+  // Pairs of bfloat16 are float32 numbers of about the same values.
+  const Memory x(bytes), residual(bytes), sum(bytes), grad_x(bytes), out(out_bytes),
+      weight(dim * sizeof(T)), inverse(rows * 4, false), grad_weight(dim * 4);
+  const Memory scratch(rms_norm_backward_scratch_bytes(kType<T>, rows, dim));
+  const std::string shape =
+      text(" %lld x %d", static_cast<long long>(rows), dim) +
+      (std::is_same_v<T, BFloat16> ? "" : text(", %s to %s", kTypeName<T>, kTypeName<O>));
+  RmsNormForward forward{.type = kType<T>,
+                         .out_type = kType<O>,
+                         .weight_type = kType<T>,
+                         .x = x.get(),
                          .weight = weight.get(),
                          .out = out.get(),
                          .inverse_rms = inverse.get<float>(),
                          .rows = rows,
                          .dim = dim,
                          .eps = 1e-5F};
-  time("rms_norm forward" + shape, 2. * bytes, [&] { rms_norm_forward(forward, nullptr); });
+  time("rms_norm forward" + shape, bytes + out_bytes, [&] { rms_norm_forward(forward, nullptr); });
   forward.residual = residual.get();
   forward.sum = sum.get();
-  time("rms_norm forward, residual" + shape, 4. * bytes,
+  time("rms_norm forward, residual" + shape, 3. * bytes + out_bytes,
        [&] { rms_norm_forward(forward, nullptr); });
-  RmsNormBackward backward{.grad_out = residual.get(),
+  RmsNormBackward backward{.type = kType<T>,
+                           .out_type = kType<O>,
+                           .weight_type = kType<T>,
+                           .grad_out = out.get(),
                            .x = x.get(),
                            .weight = weight.get(),
                            .inverse_rms = inverse.get<float>(),
-                           .grad_x = out.get(),
+                           .grad_x = grad_x.get(),
                            .grad_weight = grad_weight.get<float>(),
                            .scratch = scratch.get(),
                            .rows = rows,
                            .dim = dim};
-  time("rms_norm backward" + shape, 3. * bytes, [&] { rms_norm_backward(backward, nullptr); });
+  time("rms_norm backward" + shape, 2. * bytes + out_bytes,
+       [&] { rms_norm_backward(backward, nullptr); });
   backward.grad_sum = sum.get();
-  time("rms_norm backward, residual" + shape, 4. * bytes,
+  time("rms_norm backward, residual" + shape, 3. * bytes + out_bytes,
        [&] { rms_norm_backward(backward, nullptr); });
 }
 
@@ -716,6 +835,15 @@ void time_all() {
   time_rms_norm(16384, 8192);
   time_rms_norm(4096, 16384);
   time_rms_norm(16384 * 32, 128);
+  for (int dim : {2048, 4096, 8192}) {
+    time_rms_norm<float>(16384, dim);
+    time_rms_norm<float, BFloat16>(16384, dim);
+    time_rms_norm<float, Half>(16384, dim);
+  }
+  time_rms_norm<float>(4096, 16384);
+  time_rms_norm<float, BFloat16>(4096, 16384);
+  time_rms_norm<float>(16384 * 32, 128);
+  time_rms_norm<float, BFloat16>(16384 * 32, 128);
   time_rope(false);
   time_rope(true);
   time_swiglu();

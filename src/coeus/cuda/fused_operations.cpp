@@ -3,9 +3,13 @@
 #include <c10/cuda/CUDAStream.h>
 #include <torch/types.h>
 
+#include <algorithm>
+
+#include "coeus/base/error.h"
 #include "coeus/cuda/element_type.h"
 #include "coeus/cuda/library.h"
 #include "coeus/kernels/cuda/cross_entropy.h"
+#include "coeus/kernels/cuda/draw.h"
 #include "coeus/kernels/cuda/rms_norm.h"
 #include "coeus/kernels/cuda/rope.h"
 #include "coeus/kernels/cuda/swiglu.h"
@@ -142,7 +146,38 @@ class CudaFusedOperations final : public FusedOperations {
     return grad_logits;
   }
 
+  void draw(const at::Tensor& into, const RandomDraw& draw) override {
+    const c10::cuda::CUDAGuard guard(into.device());
+    cuda::Draw work;
+    work.type = element_type(into);
+    work.distribution = distribution_of(draw);
+    work.values = into.mutable_data_ptr();
+    work.n = into.numel();
+    work.state = draw.state;
+    work.scale = draw.scale;
+    work.cut = draw.cut;
+    work.low = draw.low;
+    COEUS_CHECK(draw.whole.size() <= cuda::Draw::kMaxDims,
+                "[init] a parameter of {} dimensions is drawn on no GPU; up to {} are",
+                draw.whole.size(), cuda::Draw::kMaxDims);
+    work.dims = static_cast<int>(draw.whole.size());
+    std::copy(draw.begin.begin(), draw.begin.end(), work.begin);
+    std::copy(draw.size.begin(), draw.size.end(), work.size);
+    std::copy(draw.whole.begin(), draw.whole.end(), work.whole);
+    cuda::draw(work, current_stream());
+  }
+
  private:
+  static cuda::Distribution distribution_of(const RandomDraw& draw) {
+    switch (draw.distribution) {
+      case RandomDraw::Distribution::kTruncatedNormal:
+        return cuda::Distribution::kTruncatedNormal;
+      case RandomDraw::Distribution::kUniform:
+        return cuda::Distribution::kUniform;
+      default:
+        return cuda::Distribution::kNormal;
+    }
+  }
   static cuda::CrossEntropyRows rows_of(const at::Tensor& logits, const at::Tensor& labels) {
     return {element_type(logits), logits.const_data_ptr(), labels.const_data_ptr<int64_t>(),
             logits.size(0), static_cast<int>(logits.size(1))};

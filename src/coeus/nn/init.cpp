@@ -8,6 +8,7 @@
 
 #include "coeus/base/error.h"
 #include "coeus/base/random.h"
+#include "coeus/ops/fused_operations.h"
 
 namespace coeus::nn {
 
@@ -36,13 +37,27 @@ int64_t start_of_run(const TensorSlice& slice, int64_t run) {
   return start;
 }
 
+/// `draw` gives the value of an element; `on_device` says the same to a device that can draw
+/// itself.
 template <class Draw>
-void fill(at::Tensor& parameter, std::string_view name, Draw draw) {
+void fill(at::Tensor& parameter, std::string_view name, const CounterRandom& random,
+          RandomDraw on_device, Draw draw) {
   if (!parameter.device().is_cpu()) {
-    // Drawn on the host, so that every device starts from the same numbers.
     const at::NoGradGuard no_grad;
+    const TensorSlice slice = slice_of(parameter, name);
+    FusedOperations* const device = fused_operations(parameter);
+    if (device != nullptr && parameter.is_contiguous()) {
+      on_device.state = random.state();
+      if (!slice.is_whole()) {
+        on_device.begin = slice.begin;
+        on_device.size = slice.size;
+        on_device.whole = slice.whole;
+      }
+      device->draw(parameter, on_device);
+      return;
+    }
     at::Tensor drawn = at::empty(parameter.sizes(), parameter.options().device(at::kCPU));
-    fill(drawn, name, draw);
+    fill(drawn, name, random, on_device, draw);
     parameter.copy_(drawn);
     return;
   }
@@ -80,7 +95,7 @@ SlicedInit::~SlicedInit() { current_slices = before_; }
 
 void init_normal(at::Tensor& parameter, uint64_t seed, std::string_view name, double std) {
   const CounterRandom random(seed, name);
-  fill(parameter, name, [&](int64_t i) { return std * random.normal(i); });
+  fill(parameter, name, random, {.scale = std}, [&](int64_t i) { return std * random.normal(i); });
 }
 
 void init_truncated_normal(at::Tensor& parameter, uint64_t seed, std::string_view name, double std,
@@ -88,14 +103,20 @@ void init_truncated_normal(at::Tensor& parameter, uint64_t seed, std::string_vie
   const CounterRandom random(seed, name);
   const double low = normal_probability(-cut / std);
   const double width = 1 - 2 * low;
-  fill(parameter, name, [&](int64_t i) {
+  const RandomDraw on_device = {.distribution = RandomDraw::Distribution::kTruncatedNormal,
+                                .scale = std,
+                                .cut = cut,
+                                .low = low};
+  fill(parameter, name, random, on_device, [&](int64_t i) {
     return std::clamp(std * normal_quantile(low + width * random.uniform(i)), -cut, cut);
   });
 }
 
 void init_uniform(at::Tensor& parameter, uint64_t seed, std::string_view name, double bound) {
   const CounterRandom random(seed, name);
-  fill(parameter, name, [&](int64_t i) { return bound * (2 * random.uniform(i) - 1); });
+  fill(parameter, name, random,
+       {.distribution = RandomDraw::Distribution::kUniform, .scale = bound},
+       [&](int64_t i) { return bound * (2 * random.uniform(i) - 1); });
 }
 
 void init_zeros(at::Tensor& parameter) {

@@ -4,11 +4,28 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
 #include <utility>
+#include <vector>
 
 #include "coeus/ops/rope.h"
 
 namespace coeus {
+
+/// Draws of base/random.h for a tensor, or for a box of one. Element e of the whole is, of the
+/// uniform draw u = CounterRandom::uniform(e) of the sequence with this state,
+///   normal:           scale * normal_quantile(u)
+///   truncated normal: scale * normal_quantile(low + (1 - 2 * low) * u), held within [-cut, cut]
+///   uniform:          scale * (2 * u - 1)
+struct RandomDraw {
+  enum class Distribution { kNormal, kTruncatedNormal, kUniform };
+  Distribution distribution = Distribution::kNormal;
+  double scale = 1;
+  double cut = 0;
+  double low = 0;
+  uint64_t state = 0;
+  std::vector<int64_t> begin, size, whole;  ///< the box, as in TensorSlice; empty for all of it
+};
 
 /// Arguments as in rms_norm.h, rope.h, swiglu.h and cross_entropy.h, checked and contiguous, in a
 /// dtype that `takes`. All work is queued on the current stream.
@@ -43,6 +60,9 @@ class FusedOperations {
   /// The gradient of logits; `scale`: that of the sum.
   virtual at::Tensor cross_entropy_backward(const at::Tensor& logits, const at::Tensor& labels,
                                             const at::Tensor& lse, const at::Tensor& scale) = 0;
+
+  /// Fills a contiguous tensor.
+  virtual void draw(const at::Tensor& into, const RandomDraw& draw) = 0;
 };
 
 /// Makes `operations`, which live as long as the process, those of a kind of device.

@@ -102,7 +102,7 @@ int attribute(cudaDeviceAttr which) {
 /// How many key heads to work on at a time, so that what blocks meet of their queries, one query
 /// head of each at a time, stays in the L2 cache.
 int kv_heads_per_group(const AttentionShape& shape) {
-  constexpr int64_t kCacheBytes = int64_t{32} << 20;
+  constexpr int64_t kCacheBytes = int64_t{128} << 20;
   const int64_t bytes_per_head =
       int64_t{shape.batch} * shape.queries * (6 * shape.head_dim + 2 * shape.value_dim);
   int heads = static_cast<int>(

@@ -322,10 +322,13 @@ class RowsInFlight {
   static constexpr int kGradSum = kGradOut + kGradBytes;
   static constexpr int kStage = kGradSum + (kAdd ? kVectorBytes : 0);
 
+  /// Threads stand side by side, kBytes each.
   template <int kBytes>
   __device__ __forceinline__ unsigned char* place(int stage, int input, int v) const {
-    return memory_ + threadIdx.x * kBytes +
-           ((stage * kStage + input) * kVectors + v * kBytes) * static_cast<int>(blockDim.x);
+    static_assert(kStage * kVectors % kBytes == 0 && kGradSum * kVectors % kBytes == 0);
+    const int before = stage * (kStage * kVectors / kBytes) + input * kVectors / kBytes + v;
+    return memory_ +
+           (before * static_cast<int>(blockDim.x) + static_cast<int>(threadIdx.x)) * kBytes;
   }
 
   const T* x_;

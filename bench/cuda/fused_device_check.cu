@@ -412,6 +412,8 @@ void check_rms_norms() {
   check_rms_norm<float, float, BFloat16>(forward, backward, 40'003, 128, 0);
   check_rms_norm<float, float, BFloat16>(forward, backward, 3'001, 2048, 0);
   check_rms_norm<float, float, BFloat16>(forward, backward, 301, 16384, 0);
+  // More blocks than float32 to float32 has.
+  check_rms_norm<float, float, BFloat16>(forward, backward, 1'601, 4612, 0);
   check_rms_norm_types(forward);
 }
 

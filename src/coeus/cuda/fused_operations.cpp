@@ -31,13 +31,14 @@ class CudaFusedOperations final : public FusedOperations {
   }
 
   std::pair<at::Tensor, at::Tensor> rms_norm(const at::Tensor& x, const at::Tensor& weight,
-                                             double eps) override {
+                                             double eps, at::ScalarType out_dtype) override {
     const c10::cuda::CUDAGuard guard(x.device());
     const int64_t dim = x.size(-1);
-    const at::Tensor out = at::empty_like(x);
+    const at::Tensor out = at::empty_like(x, x.options().dtype(out_dtype));
     const at::Tensor inverse_rms = new_floats({x.numel() / dim}, x);
     cuda::RmsNormForward work;
     work.type = element_type(x);
+    work.out_type = element_type(out);
     work.weight_type = element_type(weight);
     work.x = x.const_data_ptr();
     work.weight = weight.const_data_ptr();
@@ -59,6 +60,7 @@ class CudaFusedOperations final : public FusedOperations {
     const at::Tensor grad_weight = new_floats({dim}, x);
     cuda::RmsNormBackward work;
     work.type = element_type(x);
+    work.out_type = element_type(grad);
     work.weight_type = element_type(weight);
     work.grad_out = grad.const_data_ptr();
     work.x = x.const_data_ptr();

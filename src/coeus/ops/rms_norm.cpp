@@ -1,6 +1,7 @@
 #include "coeus/ops/rms_norm.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/autocast_mode.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/types.h>
 
@@ -19,6 +20,13 @@ using torch::autograd::variable_list;
 /// the number of threads, or sums would differ between machines.
 constexpr int64_t kRowsAChunk = 64;
 
+/// What a device rounds to: matrix products read a norm's output, and round it so under autocast.
+at::ScalarType out_dtype(const at::Tensor& x) {
+  const at::DeviceType device = x.device().type();
+  const bool narrows = x.scalar_type() == at::kFloat && at::autocast::is_autocast_enabled(device);
+  return narrows ? at::autocast::get_autocast_dtype(device) : x.scalar_type();
+}
+
 class RmsNorm : public torch::autograd::Function<RmsNorm> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x_in,
@@ -27,7 +35,7 @@ class RmsNorm : public torch::autograd::Function<RmsNorm> {
     const at::Tensor weight = weight_in.to(x.scalar_type()).contiguous();
     context->saved_data["weight_dtype"] = static_cast<int64_t>(weight_in.scalar_type());
     if (FusedOperations* const fused = fused_operations(x)) {
-      const auto [normed, inverse_of_rows] = fused->rms_norm(x, weight, eps);
+      const auto [normed, inverse_of_rows] = fused->rms_norm(x, weight, eps, out_dtype(x));
       context->save_for_backward({x, weight, inverse_of_rows});
       return normed;
     }

@@ -28,9 +28,8 @@ void Optimizer::step(double lr) {
   at::NoGradGuard no_grad;
   std::vector<at::Tensor> parameters, gradients;
   for (const auto& [name, parameter] : parameters_) {
-    COEUS_CHECK(parameter.grad().defined(), "[Optimizer] parameter {} has no gradient", name);
     parameters.push_back(parameter);
-    gradients.push_back(parameter.grad());
+    gradients.push_back(parameter.grad().defined() ? parameter.grad() : at::zeros_like(parameter));
   }
   step_ += 1;
   const std::vector<at::Tensor> steps(parameters.size(), step_);
@@ -48,6 +47,10 @@ void Optimizer::step(double lr) {
 void Optimizer::zero_grad() {
   for (const auto& [name, parameter] : parameters_)
     if (parameter.grad().defined()) parameter.mutable_grad().zero_();
+}
+
+void Optimizer::release_grad() {
+  for (auto& [name, parameter] : parameters_) parameter.mutable_grad().reset();
 }
 
 std::vector<std::pair<std::string, at::Tensor>> Optimizer::state() const {

@@ -21,10 +21,13 @@ class Optimizer {
   Optimizer(const OptimizerConfig& config,
             std::vector<std::pair<std::string, at::Tensor>> parameters);
 
-  /// Updates every parameter by its gradient at learning rate `lr`. All must have a gradient.
+  /// Updates every parameter by its gradient at learning rate `lr`; one without counts as zero.
   void step(double lr);
   /// Zeroes the gradients, keeping their memory.
   void zero_grad();
+  /// Gives their memory back, so that backward's own results become the gradients, unread and
+  /// without a sum. Not for parameters whose gradients have a place of their own, as FSDP's.
+  void release_grad();
 
   /// The state for checkpoints, in place: "exp_avg.NAME", "exp_avg_sq.NAME" in the parameter's
   /// shape and dtype, and "step", float32 [] and the same for all.

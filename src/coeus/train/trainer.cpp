@@ -174,7 +174,11 @@ void Trainer::train() {
 
 Trainer::StepResult Trainer::train_step() {
   ranks_.log().set_step(step_);
-  optimizer_->zero_grad();
+  // On a CPU fresh memory costs more than zeros do; a GPU's allocator has it at hand.
+  if (device_.is_cpu() || groups_.mesh.world() > 1)
+    optimizer_->zero_grad();
+  else
+    optimizer_->release_grad();
   TensorMemory::reset_peak();
   const std::vector<Batch> micro_batches = next_micro_batches();
   if (config_.model.show_masks && step_ == first_step_)

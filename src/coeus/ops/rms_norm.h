@@ -6,8 +6,8 @@ namespace coeus {
 
 /// x / sqrt(mean(x^2) + eps) * weight over the last dimension (Zhang and Sennrich, arXiv
 /// 1910.07467). x: [..., dim]; weight: [dim], taken in x's dtype. Computed in float32, returned in
-/// x's dtype.
-/// Throws Error when the sizes disagree.
+/// x's dtype; float32 on a GPU, under autocast, in autocast's, to which matrix products would round
+/// it. Throws Error when the sizes disagree.
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
 
 /// The same by plain tensor operations: what `rms_norm` is tested against.

@@ -81,7 +81,7 @@ struct AttentionBackward {
   AttentionTensor q, k, v, out, grad_out;
   const float* lse = nullptr;  ///< [batch, heads, queries]
   AttentionTensor grad_q, grad_k, grad_v;
-  /// backward_scratch_bytes, aligned to 256.
+  /// hopper_backward_scratch_bytes or plain_backward_scratch_bytes, aligned to 256.
   void* scratch = nullptr;
 };
 

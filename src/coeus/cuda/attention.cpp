@@ -84,15 +84,6 @@ cuda::AttentionShape shape_of(const at::Tensor& q, const at::Tensor& k, const at
           .value_dim = static_cast<int>(v.size(3))};
 }
 
-bool is_hopper(const at::Device& device) {
-  static const int major = [&] {
-    int found = 0;
-    cudaDeviceGetAttribute(&found, cudaDevAttrComputeCapabilityMajor, device.index());
-    return found;
-  }();
-  return major == 9;
-}
-
 class CudaAttention final : public DeviceAttention {
  public:
   std::string refusal(const at::Tensor& q, const at::Tensor& v) const override {
@@ -109,7 +100,7 @@ class CudaAttention final : public DeviceAttention {
     work.shape = shape_of(q, q, v);
     work.type = element_type(q);
     work.scale = 1;
-    return is_hopper(q.device()) && cuda::hopper_takes(work) ? "Hopper kernels" : "plain kernels";
+    return cuda::hopper_takes(work) ? "Hopper kernels" : "plain kernels";
   }
 
   AttentionPart forward(const at::Tensor& q_in, const at::Tensor& k_in, const at::Tensor& v_in,
@@ -132,7 +123,7 @@ class CudaAttention final : public DeviceAttention {
     work.lse = lse.mutable_data_ptr<float>();
     work.counter = counter.mutable_data_ptr<int>();
     const auto stream = c10::cuda::getCurrentCUDAStream().stream();
-    if (is_hopper(q.device()) && cuda::hopper_takes(work))
+    if (cuda::hopper_takes(work))
       cuda::hopper_forward(work, stream);
     else
       cuda::plain_forward(work, stream);
@@ -165,7 +156,7 @@ class CudaAttention final : public DeviceAttention {
     work.grad_k = as_operand(grads.k);
     work.grad_v = as_operand(grads.v);
     const auto stream = c10::cuda::getCurrentCUDAStream().stream();
-    const bool hopper = is_hopper(q.device()) && cuda::hopper_takes(work);
+    const bool hopper = cuda::hopper_takes(work);
     const at::Tensor scratch = at::empty({hopper ? cuda::hopper_backward_scratch_bytes(work.shape)
                                                  : cuda::plain_backward_scratch_bytes(work.shape)},
                                          q.options().dtype(at::kByte));

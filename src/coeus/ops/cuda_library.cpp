@@ -60,6 +60,8 @@ std::string load() {
 
 }  // namespace
 
+bool has_cuda_driver() { return ::dlopen("libcuda.so.1", RTLD_NOW) != nullptr; }
+
 const std::string& load_cuda() {
   static const std::string reason = load();
   return reason;

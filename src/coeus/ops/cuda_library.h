@@ -15,6 +15,9 @@ struct CudaLibrary {
   std::string (*device_name)(int device) = nullptr;
 };
 
+/// Whether there is a CUDA driver, which loads nothing else.
+bool has_cuda_driver();
+
 /// Why CUDA cannot be used here: no driver, a LibTorch without CUDA, no device. Empty when it can;
 /// then LibTorch's CUDA part and libcoeus_cuda.so have been loaded (about a second, once). The
 /// latter lies beside the program, in ../lib or where the environment's COEUS_CUDA_LIBRARY says.

@@ -15,6 +15,7 @@
 #include "coeus/data/tokenizer/tokenizer.h"
 #include "coeus/models/registry.h"
 #include "coeus/train/decoding_session.h"
+#include "coeus/train/job_device.h"
 #include "coeus/train/job_model.h"
 #include "coeus/train/job_weights.h"
 #include "coeus/train/memory_estimate.h"
@@ -80,6 +81,7 @@ int64_t sample_token(const std::vector<float>& logits, double temperature, int64
 
 std::string generate(const JobConfig& job, const GenerateOptions& options,
                      const std::function<void(const std::string&)>& on_text) {
+  check_runs_on_cpu(job, "generate");
   JobConfig config = job;
   if (config.model.flavor == kFromHuggingFace && !options.checkpoint.empty())
     config.checkpoint.initial_load_path = options.checkpoint.string();

@@ -3,6 +3,7 @@
 #include <torch/cuda.h>
 
 #include "coeus/base/error.h"
+#include "coeus/base/log.h"
 #include "coeus/ops/cuda_library.h"
 
 namespace coeus {
@@ -28,7 +29,15 @@ at::Device job_device(const JobConfig& config, const RankEnvironment& environmen
   const std::string reason = no_gpu(environment);
   if (reason.empty()) return {at::kCUDA, static_cast<c10::DeviceIndex>(environment.local_rank)};
   COEUS_CHECK_CONFIG(config.job.device == "auto", "job.device = \"cuda\": {}; use \"cpu\"", reason);
+  // Where there is no driver nobody expects a GPU.
+  if (has_cuda_driver())
+    log_warning("job.device = \"auto\": training on the CPU, for {}", reason);
   return at::kCPU;
+}
+
+void check_runs_on_cpu(const JobConfig& config, const std::string& command) {
+  COEUS_CHECK_CONFIG(config.job.device != "cuda",
+                     "job.device = \"cuda\": {} computes on the CPU; use \"cpu\"", command);
 }
 
 }  // namespace coeus

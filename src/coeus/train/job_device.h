@@ -2,6 +2,8 @@
 
 #include <c10/core/Device.h>
 
+#include <string>
+
 #include "coeus/comm/rank_environment.h"
 #include "coeus/train/job_config.h"
 
@@ -11,5 +13,8 @@ namespace coeus {
 /// its machine; "auto", which is "cuda" where there is a GPU for every rank of the machine. Loads
 /// CUDA when it takes it. Throws ConfigError when "cuda" cannot be had, with the reason.
 at::Device job_device(const JobConfig& config, const RankEnvironment& environment);
+
+/// Throws ConfigError when job.device asks a command that knows only the CPU ("generate") for a GPU.
+void check_runs_on_cpu(const JobConfig& config, const std::string& command);
 
 }  // namespace coeus

@@ -15,6 +15,7 @@
 #include "coeus/models/hugging_face.h"
 #include "coeus/models/registry.h"
 #include "coeus/nn/autocast.h"
+#include "coeus/train/job_device.h"
 #include "coeus/train/job_model.h"
 #include "coeus/train/job_weights.h"
 #include "coeus/train/memory_estimate.h"
@@ -213,6 +214,7 @@ ScoreSummary summarize_scores(const std::vector<ScoreLine>& lines,
 }
 
 ScoreSummary score(const JobConfig& config, const ScoreOptions& options) {
+  check_runs_on_cpu(config, "score");
   const std::shared_ptr<Model> plan = build_job_model(config, at::kMeta);
   // Made before the work, so that it is not done in vain.
   WholeFile output(options.output);

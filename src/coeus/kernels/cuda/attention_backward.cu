@@ -92,13 +92,6 @@ struct Scratch {
   }
 };
 
-int attribute(cudaDeviceAttr which) {
-  int device = 0, value = 0;
-  check(cudaGetDevice(&device), "cudaGetDevice");
-  check(cudaDeviceGetAttribute(&value, which, device), "cudaDeviceGetAttribute");
-  return value;
-}
-
 /// How many key heads to work on at a time, so that what blocks meet of their queries, one query
 /// head of each at a time, stays in the L2 cache.
 int kv_heads_per_group(const AttentionShape& shape) {
@@ -163,7 +156,7 @@ void launch(const AttentionBackward& work, cudaStream_t stream) {
   constexpr int kBytes = sizeof(Shared<Tiles>);
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes),
         "cudaFuncSetAttribute");
-  const int blocks = std::min(attribute(cudaDevAttrMultiProcessorCount), a.items);
+  const int blocks = std::min(device_attribute(cudaDevAttrMultiProcessorCount), a.items);
   kernel<<<blocks, kThreads, kBytes, stream>>>(a);
   check(cudaGetLastError(), "starting the backward kernel");
 
@@ -180,21 +173,17 @@ void launch_by_dims(const AttentionBackward& work, cudaStream_t stream) {
   return launch<Element, Tiles<192, 128>>(work, stream);
 }
 
-bool suits_copies(const AttentionTensor& t) {
-  return reinterpret_cast<uintptr_t>(t.data) % 16 == 0 && t.row_stride % 8 == 0 &&
-         t.token_stride % 8 == 0 && t.head_stride % 8 == 0;
-}
-
 }  // namespace
 
 bool hopper_takes(const AttentionBackward& work) {
   const AttentionShape& s = work.shape;
   return work.type != ElementType::kFloat32 && s.queries > 0 && s.keys > 0 && s.head_dim % 8 == 0 &&
          s.value_dim % 8 == 0 && s.head_dim <= 192 && s.value_dim <= std::min(s.head_dim, 128) &&
-         suits_copies(work.q) && suits_copies(work.k) && suits_copies(work.v) &&
-         suits_copies(work.out) && suits_copies(work.grad_out) && suits_copies(work.grad_q) &&
-         suits_copies(work.grad_k) && suits_copies(work.grad_v) &&
-         attribute(cudaDevAttrComputeCapabilityMajor) == 9;
+         hopper::suits_copies(work.q) && hopper::suits_copies(work.k) &&
+         hopper::suits_copies(work.v) && hopper::suits_copies(work.out) &&
+         hopper::suits_copies(work.grad_out) && hopper::suits_copies(work.grad_q) &&
+         hopper::suits_copies(work.grad_k) && hopper::suits_copies(work.grad_v) &&
+         device_attribute(cudaDevAttrComputeCapabilityMajor) == 9;
 }
 
 void hopper_backward(const AttentionBackward& work, cudaStream_t stream) {

@@ -12,6 +12,7 @@
 
 #include "coeus/kernels/cuda/attention.h"
 #include "coeus/kernels/cuda/check.h"
+#include "coeus/kernels/cuda/exponential.cuh"
 #include "coeus/kernels/cuda/hopper/barrier.cuh"
 #include "coeus/kernels/cuda/hopper/copy.cuh"
 #include "coeus/kernels/cuda/hopper/tensor_map.h"
@@ -175,13 +176,6 @@ __device__ __forceinline__ void produce(const ForwardArguments& a, char* q, char
   }
 }
 
-/// 2^x by one instruction, which flushes results below 2^-126 to 0.
-__device__ __forceinline__ float power_of_2(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
 /// The running softmax of a thread's two rows.
 struct Softmax {
   float max[2] = {-kInfinity, -kInfinity};
@@ -201,7 +195,7 @@ struct Softmax {
       highest = fmaxf(highest, __shfl_xor_sync(0xFFFFFFFF, highest, 2));
       // A row that has seen nothing yet: its scores are -inf, and 2^(-inf - 0) is 0.
       const float shift = highest == -kInfinity ? 0 : highest * scale_log2;
-      factor[r] = power_of_2(max[r] * scale_log2 - shift);
+      factor[r] = exp2_fast(max[r] * scale_log2 - shift);
       max[r] = highest;
       float added = 0;
 #pragma unroll
@@ -209,7 +203,7 @@ struct Softmax {
 #pragma unroll
         for (int c = 0; c < 2; ++c) {
           float& at = s[4 * j + 2 * r + c];
-          at = power_of_2(fmaf(at, scale_log2, -shift));
+          at = exp2_fast(fmaf(at, scale_log2, -shift));
           added += at;
         }
       sum[r] = sum[r] * factor[r] + added;
@@ -282,7 +276,7 @@ __device__ __forceinline__ void consume(const ForwardArguments& a, char* q, char
   const int row = warpgroup * kWarpgroupQueries + row_of(thread);  // of the tile
   const int column = column_of(thread);
   const bool signals = thread % 32 == 0;
-  const float scale_log2 = a.scale * 1.4426950408889634F;
+  const float scale_log2 = a.scale * kLog2E;
   const Operand q_operand =
       row_operand(shared_address(q) + warpgroup * kWarpgroupQueries * Shape::kPanel);
   const uint32_t k_shared = shared_address(k);
@@ -480,17 +474,6 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
 }
 
-int multiprocessors() {
-  static const int count = [] {
-    int device = 0, found = 0;
-    check(cudaGetDevice(&device), "cudaGetDevice");
-    check(cudaDeviceGetAttribute(&found, cudaDevAttrMultiProcessorCount, device),
-          "cudaDeviceGetAttribute");
-    return found;
-  }();
-  return count;
-}
-
 /// How many heads to work on at a time, so that their keys and values stay in the L2 cache.
 int heads_per_group(const AttentionShape& shape) {
   constexpr int64_t kCacheBytes = int64_t{32} << 20;
@@ -527,7 +510,8 @@ void launch(const AttentionForward& work, cudaStream_t stream) {
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes),
         "cudaFuncSetAttribute");
   check(cudaMemsetAsync(work.counter, 0, sizeof(int), stream), "cudaMemsetAsync");
-  kernel<<<std::min(multiprocessors(), a.items), kThreads, kBytes, stream>>>(a);
+  kernel<<<std::min(device_attribute(cudaDevAttrMultiProcessorCount), a.items), kThreads, kBytes,
+           stream>>>(a);
   check(cudaGetLastError(), "starting the forward kernel");
 }
 
@@ -540,19 +524,15 @@ void launch_by_dims(const AttentionForward& work, cudaStream_t stream) {
   return launch<Element, 256, 256, 64>(work, stream);
 }
 
-bool suits_copies(const AttentionTensor& t) {
-  return reinterpret_cast<uintptr_t>(t.data) % 16 == 0 && t.row_stride % 8 == 0 &&
-         t.token_stride % 8 == 0 && t.head_stride % 8 == 0;
-}
-
 }  // namespace
 
 bool hopper_takes(const AttentionForward& work) {
   const AttentionShape& s = work.shape;
-  return work.type != ElementType::kFloat32 && work.scale > 0 && s.head_dim % 8 == 0 &&
-         s.value_dim % 8 == 0 && s.head_dim <= 256 && s.value_dim <= s.head_dim &&
-         suits_copies(work.q) && suits_copies(work.k) && suits_copies(work.v) &&
-         suits_copies(work.out);
+  return work.type != ElementType::kFloat32 && work.scale > 0 && s.queries > 0 && s.keys > 0 &&
+         s.head_dim % 8 == 0 && s.value_dim % 8 == 0 && s.head_dim <= 256 &&
+         s.value_dim <= s.head_dim && suits_copies(work.q) && suits_copies(work.k) &&
+         suits_copies(work.v) && suits_copies(work.out) &&
+         device_attribute(cudaDevAttrComputeCapabilityMajor) == 9;
 }
 
 void hopper_forward(const AttentionForward& work, cudaStream_t stream) {

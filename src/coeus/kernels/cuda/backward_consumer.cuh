@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include "coeus/kernels/cuda/backward_tiles.cuh"
+#include "coeus/kernels/cuda/exponential.cuh"
 #include "coeus/kernels/cuda/hopper/copy.cuh"
 
 namespace coeus::cuda::backward {
@@ -12,13 +13,6 @@ namespace coeus::cuda::backward {
 // Named barriers.
 constexpr int kBothBarrier = 1;  ///< of both consumers
 constexpr int kOwnBarrier = 2;   ///< and the next: of one consumer by itself
-
-/// 2^x; results below 2^-126 become 0.
-__device__ __forceinline__ float power_of_2(float x) {
-  float result;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
-  return result;
-}
 
 /// Where this thread's part of stmatrix begins in a swizzled tile whose rows from `shared` on are
 /// the warpgroup's.
@@ -281,8 +275,8 @@ __device__ __forceinline__ void consume(const Arguments& a, Shared<Tiles>& share
             const float2 shift = *reinterpret_cast<const float2*>(lse + 8 * j);
 #pragma unroll
             for (int r = 0; r < 2; ++r) {
-              s[4 * j + 2 * r] = power_of_2(fmaf(s[4 * j + 2 * r], scale_log2, -shift.x));
-              s[4 * j + 2 * r + 1] = power_of_2(fmaf(s[4 * j + 2 * r + 1], scale_log2, -shift.y));
+              s[4 * j + 2 * r] = exp2_fast(fmaf(s[4 * j + 2 * r], scale_log2, -shift.x));
+              s[4 * j + 2 * r + 1] = exp2_fast(fmaf(s[4 * j + 2 * r + 1], scale_log2, -shift.y));
             }
           }
           if (visit.mask >= 0) bits.hide(s, column);

@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "coeus/kernels/cuda/attention.h"
+#include "coeus/kernels/cuda/exponential.cuh"
 #include "coeus/kernels/cuda/hopper/barrier.cuh"
 #include "coeus/kernels/cuda/hopper/tensor_map.h"
 #include "coeus/kernels/cuda/hopper/wgmma.cuh"
@@ -25,7 +26,6 @@ constexpr int kWarpgroupKeys = kKeys / kConsumers;
 constexpr int kGradOutStages = 2;
 constexpr int kPanelRowBytes = hopper::kPanelColumns * 2;
 constexpr int kKeyPanelBytes = kKeys * kPanelRowBytes;
-constexpr float kLog2E = 1.4426950408889634F;
 constexpr int kSharedLimit = 227 * 1024;
 
 /// A step is kQueries queries of one head by kKeys keys.

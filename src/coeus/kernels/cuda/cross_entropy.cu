@@ -342,13 +342,6 @@ int threads_for(int vocab, int most) {
   return static_cast<int>(std::clamp<int64_t>((threads + 31) / 32 * 32, 64, most));
 }
 
-int64_t device_attribute(cudaDeviceAttr attribute) {
-  int device = 0, value = 0;
-  check(cudaGetDevice(&device), "asking for the CUDA device");
-  check(cudaDeviceGetAttribute(&value, attribute, device), "asking for a CUDA device's attribute");
-  return value;
-}
-
 }  // namespace
 
 void cross_entropy_forward(const CrossEntropyForward& work, cudaStream_t stream) {

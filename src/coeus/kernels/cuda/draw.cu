@@ -122,15 +122,11 @@ void check_box(const Draw& work) {
 /// Threads for all elements, or as many as the GPU holds at once.
 template <class Kernel>
 int64_t blocks_for(Kernel* kernel, int64_t n) {
-  int device = 0;
-  int processors = 0;
+  const int64_t processors = device_attribute(cudaDevAttrMultiProcessorCount);
   int on_each = 0;
-  check(cudaGetDevice(&device), "asking for the CUDA device");
-  check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device),
-        "asking for a CUDA device's attribute");
   check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&on_each, kernel, kThreads, 0),
         "asking for draw's occupancy");
-  return std::min<int64_t>((n + kThreads - 1) / kThreads, int64_t{processors} * on_each);
+  return std::min<int64_t>((n + kThreads - 1) / kThreads, processors * on_each);
 }
 
 template <class T, Distribution kDistribution, int kDims>

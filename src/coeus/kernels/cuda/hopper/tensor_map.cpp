@@ -54,4 +54,9 @@ CUtensorMap tensor_map(const cuda::AttentionTensor& tensor, cuda::ElementType ty
   return map;
 }
 
+bool suits_copies(const cuda::AttentionTensor& tensor) {
+  return reinterpret_cast<uintptr_t>(tensor.data) % 16 == 0 && tensor.row_stride % 8 == 0 &&
+         tensor.token_stride % 8 == 0 && tensor.head_stride % 8 == 0;
+}
+
 }  // namespace coeus::hopper

@@ -16,4 +16,8 @@ constexpr int kPanelColumns = 64;
 CUtensorMap tensor_map(const cuda::AttentionTensor& tensor, cuda::ElementType type, int batch,
                        int tokens, int heads, int dim, int box_tokens);
 
+/// Whether tensor_map takes such a tensor of 2-byte elements: its address and strides are multiples
+/// of 16 bytes.
+bool suits_copies(const cuda::AttentionTensor& tensor);
+
 }  // namespace coeus::hopper

@@ -22,8 +22,25 @@ if(COEUS_SANITIZE)
   target_link_options(coeus_options INTERFACE -fsanitize=${COEUS_SANITIZE})
 endif()
 target_compile_definitions(coeus_options INTERFACE
-  $<BUILD_INTERFACE:COEUS_VERSION="${PROJECT_VERSION}">
-  $<BUILD_INTERFACE:COEUS_SOURCE_DIR="${CMAKE_SOURCE_DIR}">)
+  $<BUILD_INTERFACE:COEUS_VERSION="${PROJECT_VERSION}">)
+
+# coeus_define_where_used(FILES file ... DEFINE name=value USERS regex): defines what names a place of this
+# checkout only for the files whose text matches, so that ccache serves all others in any checkout.
+function(coeus_define_where_used)
+  cmake_parse_arguments(arg "" "DEFINE;USERS" "FILES" ${ARGN})
+  foreach(file ${arg_FILES})
+    file(STRINGS ${file} uses REGEX ${arg_USERS} LIMIT_COUNT 1)
+    if(uses)
+      set_property(SOURCE ${file} APPEND PROPERTY COMPILE_DEFINITIONS ${arg_DEFINE})
+    endif()
+  endforeach()
+endfunction()
+
+# COEUS_SOURCE_DIR for the files of tests and benchmarks that read the checkout.
+function(coeus_define_source_dir)
+  coeus_define_where_used(FILES ${ARGN} DEFINE COEUS_SOURCE_DIR="${CMAKE_SOURCE_DIR}"
+                          USERS "COEUS_SOURCE_DIR|golden_files_test.h")
+endfunction()
 
 # Code that sees LibTorch's headers arranges calls of it; what loops over values is in base, mask, data
 # and kernels, without those headers and under -O3. So -O1 there takes nothing from a run's speed, and
@@ -73,6 +90,7 @@ function(coeus_folder name)
   endif()
   if(tests)
     add_executable(coeus_${name}_test ${tests})
+    coeus_define_source_dir(${tests})
     target_link_libraries(coeus_${name}_test PRIVATE coeus_${name} ${arg_TEST_LINK} GTest::gmock
                                                      GTest::gtest GTest::gtest_main)
     if(arg_TORCH)

@@ -30,8 +30,7 @@ at::Device job_device(const JobConfig& config, const RankEnvironment& environmen
   if (reason.empty()) return {at::kCUDA, static_cast<c10::DeviceIndex>(environment.local_rank)};
   COEUS_CHECK_CONFIG(config.job.device == "auto", "job.device = \"cuda\": {}; use \"cpu\"", reason);
   // Where there is no driver nobody expects a GPU.
-  if (has_cuda_driver())
-    log_warning("job.device = \"auto\": training on the CPU, for {}", reason);
+  if (has_cuda_driver()) log_warning("job.device = \"auto\": training on the CPU, for {}", reason);
   return at::kCPU;
 }
 

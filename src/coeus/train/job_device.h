@@ -14,7 +14,8 @@ namespace coeus {
 /// CUDA when it takes it. Throws ConfigError when "cuda" cannot be had, with the reason.
 at::Device job_device(const JobConfig& config, const RankEnvironment& environment);
 
-/// Throws ConfigError when job.device asks a command that knows only the CPU ("generate") for a GPU.
+/// Throws ConfigError when job.device asks a command that knows only the CPU ("generate") for a
+/// GPU.
 void check_runs_on_cpu(const JobConfig& config, const std::string& command);
 
 }  // namespace coeus

@@ -28,6 +28,8 @@ void Optimizer::step(double lr) {
   at::NoGradGuard no_grad;
   std::vector<at::Tensor> parameters, gradients;
   for (const auto& [name, parameter] : parameters_) {
+    COEUS_CHECK(parameter.grad().defined() || released_, "[Optimizer] parameter {} has no gradient",
+                name);
     parameters.push_back(parameter);
     gradients.push_back(parameter.grad().defined() ? parameter.grad() : at::zeros_like(parameter));
   }
@@ -50,6 +52,7 @@ void Optimizer::zero_grad() {
 }
 
 void Optimizer::release_grad() {
+  released_ = true;
   for (auto& [name, parameter] : parameters_) parameter.mutable_grad().reset();
 }
 

@@ -21,7 +21,8 @@ class Optimizer {
   Optimizer(const OptimizerConfig& config,
             std::vector<std::pair<std::string, at::Tensor>> parameters);
 
-  /// Updates every parameter by its gradient at learning rate `lr`; one without counts as zero.
+  /// Updates every parameter by its gradient at learning rate `lr`. All must have a gradient, but
+  /// after release_grad() one without counts as zero.
   void step(double lr);
   /// Zeroes the gradients, keeping their memory.
   void zero_grad();
@@ -44,6 +45,7 @@ class Optimizer {
   std::vector<at::Tensor> exp_avg_sqs_;
   /// The number of updates made; one tensor stands in every place of the fused call's list.
   at::Tensor step_;
+  bool released_ = false;
 };
 
 }  // namespace coeus

@@ -92,6 +92,22 @@ TEST(Optimizer, UnknownNameAndMissingGradientAreRefused) {
   EXPECT_THROW(optimizer.step(1e-3), Error);
 }
 
+TEST(Optimizer, AReleasedGradientThatBackwardDoesNotMakeCountsAsZero) {
+  const auto updated = [](bool release) {
+    at::Tensor p = at::ones({3}).requires_grad_();
+    Optimizer optimizer({}, {{"p", p}});
+    if (release) {
+      optimizer.release_grad();
+      EXPECT_FALSE(p.grad().defined());
+    } else {
+      optimizer.zero_grad();
+    }
+    optimizer.step(1e-1);
+    return p.detach();
+  };
+  EXPECT_TRUE(at::equal(updated(true), updated(false)));
+}
+
 TEST(GradientNorm, IsTheNormOfAllGradientsAsOneVector) {
   at::Tensor a = at::zeros({2}).requires_grad_(), b = at::zeros({1}).requires_grad_();
   a.mutable_grad() = at::tensor({2.0F, 3.0F});

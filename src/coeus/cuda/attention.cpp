@@ -111,14 +111,7 @@ class CudaAttention final : public DeviceAttention {
     const at::Tensor lse =
         at::empty({q.size(0), q.size(2), q.size(1)}, q.options().dtype(at::kFloat));
     const at::Tensor counter = at::empty({1}, q.options().dtype(at::kInt));
-    cuda::AttentionForward work;
-    work.shape = shape_of(q, k, v);
-    work.type = element_type(q);
-    work.scale = static_cast<float>(scale);
-    work.mask = masks_.of(mask, q);
-    work.q = as_operand(q);
-    work.k = as_operand(k);
-    work.v = as_operand(v);
+    auto work = work_on<cuda::AttentionForward>(q, k, v, mask, scale);
     work.out = as_operand(out);
     work.lse = lse.mutable_data_ptr<float>();
     work.counter = counter.mutable_data_ptr<int>();
@@ -141,14 +134,7 @@ class CudaAttention final : public DeviceAttention {
     AttentionGradients grads = {at::empty(q.sizes(), q.options()),
                                 at::empty(k.sizes(), k.options()),
                                 at::empty(v.sizes(), v.options())};
-    cuda::AttentionBackward work;
-    work.shape = shape_of(q, k, v);
-    work.type = element_type(q);
-    work.scale = static_cast<float>(scale);
-    work.mask = masks_.of(mask, q);
-    work.q = as_operand(q);
-    work.k = as_operand(k);
-    work.v = as_operand(v);
+    auto work = work_on<cuda::AttentionBackward>(q, k, v, mask, scale);
     work.out = as_operand(out);
     work.grad_out = as_operand(grad_out);
     work.lse = lse.const_data_ptr<float>();
@@ -169,6 +155,21 @@ class CudaAttention final : public DeviceAttention {
   }
 
  private:
+  /// What forward and backward are told alike.
+  template <class Work>
+  Work work_on(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const BlockMask& mask,
+               double scale) {
+    Work work;
+    work.shape = shape_of(q, k, v);
+    work.type = element_type(q);
+    work.scale = static_cast<float>(scale);
+    work.mask = masks_.of(mask, q);
+    work.q = as_operand(q);
+    work.k = as_operand(k);
+    work.v = as_operand(v);
+    return work;
+  }
+
   PlacedMasks masks_;
 };
 

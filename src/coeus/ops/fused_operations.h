@@ -34,9 +34,8 @@ class FusedOperations {
   virtual ~FusedOperations() = default;
   virtual bool takes(at::ScalarType dtype) const = 0;
 
-  /// The normed x in out_dtype (x's, or narrower than float32) and, for each row, 1 /
-  /// sqrt(mean(x^2)
-  /// + eps) in float32; the weight in x's dtype.
+  /// The normed x in out_dtype (x's, or narrower than float32) and each row's
+  /// 1 / sqrt(mean(x^2) + eps) in float32; the weight in x's dtype.
   virtual std::pair<at::Tensor, at::Tensor> rms_norm(const at::Tensor& x, const at::Tensor& weight,
                                                      double eps, at::ScalarType out_dtype) = 0;
   /// The gradients of x and, in float32, of the weight.

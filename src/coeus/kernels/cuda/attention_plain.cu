@@ -15,6 +15,7 @@
 
 #include "coeus/kernels/cuda/attention.h"
 #include "coeus/kernels/cuda/check.h"
+#include "coeus/kernels/cuda/with_type.cuh"
 
 namespace coeus::cuda {
 namespace {
@@ -555,19 +556,6 @@ unsigned grid(int64_t blocks) {
   if (blocks > INT_MAX)
     throw std::runtime_error("plain attention takes fewer than 2^31 blocks of 64 tokens and heads");
   return static_cast<unsigned>(blocks);
-}
-
-/// Calls run(zero of the element type).
-template <class Run>
-void with_type(ElementType type, Run run) {
-  switch (type) {
-    case ElementType::kFloat32:
-      return run(float{});
-    case ElementType::kBFloat16:
-      return run(__nv_bfloat16{});
-    case ElementType::kFloat16:
-      return run(__half{});
-  }
 }
 
 /// Calls run(integral_constant of the chunks of 64 columns that hold `dim`).

@@ -9,6 +9,7 @@
 
 #include "coeus/kernels/cuda/element_type.h"
 #include "coeus/kernels/cuda/exponential.cuh"
+#include "coeus/kernels/cuda/with_type.cuh"
 
 namespace coeus::cuda {
 
@@ -148,19 +149,6 @@ __device__ __forceinline__ Vector<__half> pack<__half>(const float (&x)[8]) {
     out.words[i] = *reinterpret_cast<const uint32_t*>(&pair);
   }
   return out;
-}
-
-/// Calls run(zero of the element type).
-template <class Run>
-void with_type(ElementType type, Run run) {
-  switch (type) {
-    case ElementType::kFloat32:
-      return run(float{});
-    case ElementType::kBFloat16:
-      return run(__nv_bfloat16{});
-    case ElementType::kFloat16:
-      return run(__half{});
-  }
 }
 
 inline int64_t size_of(ElementType type) { return type == ElementType::kFloat32 ? 4 : 2; }

@@ -29,6 +29,7 @@
 #include "coeus/kernels/cuda/attention.h"
 #include "coeus/kernels/cuda/check.h"
 #include "coeus/kernels/cuda/mask_image.h"
+#include "coeus/kernels/cuda/with_type.cuh"
 #include "coeus/mask/lower.h"
 
 namespace coeus::cuda {
@@ -172,18 +173,6 @@ constexpr int kMostBlocks = 4096;
 unsigned blocks_for(int64_t threads) {
   return static_cast<unsigned>(
       std::clamp<int64_t>((threads + kThreads - 1) / kThreads, 1, kMostBlocks));
-}
-
-template <class Run>
-void with_type(ElementType type, Run run) {
-  switch (type) {
-    case ElementType::kFloat32:
-      return run(float{});
-    case ElementType::kBFloat16:
-      return run(__nv_bfloat16{});
-    case ElementType::kFloat16:
-      return run(__half{});
-  }
 }
 
 __device__ float as_float(float x) { return x; }

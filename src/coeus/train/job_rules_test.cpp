@@ -37,7 +37,6 @@ struct Asked {
 };
 
 const std::vector<Asked> kUnsupported = {
-    {{"--job.device=cuda"}, "job.device"},
     {{"--profiling.enable_memory_snapshot"}, "profiling.enable_memory_snapshot"},
     {{"--metrics.enable_wandb"}, "metrics.enable_wandb"},
     {{"--model.converters=float8"}, "model.converters"},

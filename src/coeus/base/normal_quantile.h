@@ -29,9 +29,11 @@ COEUS_HOST_DEVICE inline uint64_t counter_bits(uint64_t state, uint64_t element)
   return mix64(state + (element + 1) * kGoldenGamma);
 }
 
-/// The top 53 bits of a word as a number between 0 and 1.
+/// The top 53 bits of a word as a number between 0 and 1, never either.
 COEUS_HOST_DEVICE inline double uniform_from_bits(uint64_t bits) {
-  return (static_cast<double>(bits >> 11) + 0.5) * 0x1p-53;
+  const double u = (static_cast<double>(bits >> 11) + 0.5) * 0x1p-53;
+  // Half of the last place is lost on the highest 53 bits of all, which would come out as 1.
+  return u < 1 ? u : 1 - 0x1p-53;
 }
 
 /// a * b + c as the host computes it. Device code rounds the product too: a fused one would give

@@ -51,5 +51,11 @@ TEST(Random, DrawsDependOnSeedNameAndElement) {
   EXPECT_NE(CounterRandom(1, "a").bits(1), draw);
 }
 
+TEST(CounterRandom, IsNeitherZeroNorOneAtTheEndsOfItsBits) {
+  EXPECT_GT(uniform_from_bits(0), 0);
+  EXPECT_LT(uniform_from_bits(~uint64_t{0}), 1);
+  EXPECT_TRUE(std::isfinite(normal_quantile(uniform_from_bits(~uint64_t{0}))));
+}
+
 }  // namespace
 }  // namespace coeus

@@ -1,7 +1,6 @@
 // Block-sparse flash attention on the CPU: shares the kernels' work out to the threads.
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
-#include <torch/custom_class.h>
 #include <torch/types.h>
 
 #include <algorithm>
@@ -17,6 +16,7 @@
 #include "coeus/ops/cpu_dispatch.h"
 #include "coeus/ops/device_attention.h"
 #include "coeus/ops/kept_results.h"
+#include "coeus/ops/saved_mask.h"
 
 namespace coeus {
 
@@ -280,12 +280,6 @@ auto with_attention_type(const at::Tensor& x, F&& f) {
   if (x.scalar_type() == at::kDouble) return f.template operator()<double>();
   return with_kernel_type(x, std::forward<F>(f));
 }
-
-/// Carries a mask from forward to backward.
-struct SavedMask : torch::CustomClassHolder {
-  explicit SavedMask(BlockMask of) : mask(std::move(of)) {}
-  BlockMask mask;
-};
 
 AttentionPart forward_on_device(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                 const BlockMask& mask, double scale) {

@@ -23,7 +23,6 @@ namespace coeus {
 namespace {
 
 std::vector<AttentionEngine> engines() {
-  if (!test_device().is_cpu()) return {AttentionEngine::kReference, AttentionEngine::kBlockSparse};
   return {AttentionEngine::kReference, AttentionEngine::kSdpa, AttentionEngine::kBlockSparse};
 }
 
@@ -124,8 +123,10 @@ double mean_error(const at::Tensor& got, const at::Tensor& want) {
   return (got.to(at::kDouble) - want).abs().mean().item<double>();
 }
 
-bool is_done_by(AttentionEngine engine, const Problem& problem) {
+bool is_done_by(AttentionEngine engine, const Problem& problem, at::ScalarType dtype) {
   if (engine != AttentionEngine::kSdpa) return true;
+  // LibTorch's kernels for GPUs know only these.
+  if (!test_device().is_cpu() && dtype != at::kBFloat16 && dtype != at::kHalf) return false;
   if (problem.q.size(3) != problem.v.size(3)) return false;
   for (int64_t row = 0; row < problem.mask.batch_size(); ++row)
     if (!problem.mask.segments(row)) return false;
@@ -154,11 +155,13 @@ void expect_engines_are_near(Problem problem, at::ScalarType dtype, const std::s
   const Result exact = run_dense(problem, at::kDouble);
   const Result dense = dtype == at::kDouble ? exact : run_dense(problem, dtype);
   for (const AttentionEngine engine : engines()) {
-    if (!is_done_by(engine, problem)) continue;
+    if (!is_done_by(engine, problem, dtype)) continue;
     const std::string name = fmt::format("{} {}", name_of(engine), label);
     const Result got = run(problem, dtype, engine);
     expect_near(problem, dtype, got, dense, exact, name);
     if (problem.mask.query_length() > 300 && problem.q.size(3) > 64) continue;
+    // LibTorch's flash attention adds gradients of queries on a GPU in no fixed order.
+    if (engine == AttentionEngine::kSdpa && !test_device().is_cpu()) continue;
     const Result again = run(problem, dtype, engine);
     for (size_t i = 0; i < got.size(); ++i)
       EXPECT_TRUE(at::equal(got[i], again[i])) << name << ", " << kNames[i] << " changed";
@@ -302,7 +305,7 @@ TEST(AttentionGradients, AreTheSlopesOfTheOutput) {
     for (const Dims dims : {Dims{3, 2}, Dims{2, 2}}) {
       const Problem problem(lower(parse_mask(text), rows, {4, 4}), {4, 2}, dims, 11);
       for (const AttentionEngine engine : engines()) {
-        if (!is_done_by(engine, problem)) continue;
+        if (!is_done_by(engine, problem, at::kDouble)) continue;
         const Result analytic = run(problem, at::kDouble, engine);
         const auto numeric = slopes(problem, engine);
         for (size_t i = 0; i < numeric.size(); ++i)
@@ -318,7 +321,7 @@ TEST(AttentionGradients, OfQueriesThatSeeNothingAreZero) {
   for (const auto dtype : dtypes()) {
     for (const AttentionEngine engine : engines()) {
       const Problem problem(mask, {4, 2}, {32, 32}, 5);
-      if (!is_done_by(engine, problem)) continue;
+      if (!is_done_by(engine, problem, dtype)) continue;
       const Result got = run(problem, dtype, engine);
       // The first documents, of 3 and of 100 tokens, have nothing before them.
       for (const auto& [row, blind] : {std::pair<int64_t, int64_t>{0, 3}, {1, 100}}) {

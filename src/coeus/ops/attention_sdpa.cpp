@@ -1,5 +1,5 @@
 // LibTorch's flash attention knows dense causal and full attention. A packed row under documents
-// and causal is a list of such pieces, one call each.
+// and causal is a list of such pieces, one call each on the CPU; for GPUs see attention_varlen.h.
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/types.h>
 
@@ -8,7 +8,9 @@
 
 #include "coeus/base/error.h"
 #include "coeus/ops/attention_part.h"
+#include "coeus/ops/attention_varlen.h"
 #include "coeus/ops/kept_results.h"
+#include "coeus/ops/saved_mask.h"
 
 namespace coeus {
 
@@ -102,46 +104,6 @@ AttentionGradients backward_of(const at::Tensor& grad_out, const at::Tensor& q, 
   return {grad_q, grad_k.to(k.scalar_type()), grad_v.to(v.scalar_type())};
 }
 
-class SegmentedFlashAttention : public torch::autograd::Function<SegmentedFlashAttention> {
- public:
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& q, const at::Tensor& k,
-                            const at::Tensor& v, const std::vector<Piece>& pieces, double scale) {
-    const variable_list results = kept_or_computed([&] {
-      const AttentionPart part = forward_of(q, k, v, pieces, scale);
-      return variable_list{part.out, part.lse};
-    });
-    context->save_for_backward({q, k, v, results[0], results[1]});
-    context->saved_data["scale"] = scale;
-    context->saved_data["pieces"] = at::IValue(flatten(pieces));
-    return results[0];
-  }
-
-  static variable_list backward(AutogradContext* context, variable_list grads) {
-    const variable_list saved = context->get_saved_variables();
-    const AttentionGradients of =
-        backward_of(grads[0].contiguous(), saved[0], saved[1], saved[2], saved[3], saved[4],
-                    unflatten(context->saved_data["pieces"].toIntVector()),
-                    context->saved_data["scale"].toDouble());
-    return {of.q, of.k, of.v, {}, {}};
-  }
-
- private:
-  static std::vector<int64_t> flatten(const std::vector<Piece>& pieces) {
-    std::vector<int64_t> numbers;
-    for (const Piece& p : pieces)
-      numbers.insert(numbers.end(),
-                     {p.row_begin, p.row_end, p.segment.query_begin, p.segment.query_end,
-                      p.segment.key_begin, p.segment.key_end, p.segment.causal ? 1 : 0});
-    return numbers;
-  }
-  static std::vector<Piece> unflatten(const std::vector<int64_t>& n) {
-    std::vector<Piece> pieces;
-    for (size_t i = 0; i < n.size(); i += 7)
-      pieces.push_back({n[i], n[i + 1], {n[i + 2], n[i + 3], n[i + 4], n[i + 5], n[i + 6] != 0}});
-    return pieces;
-  }
-};
-
 /// How many query heads share a key head. The CPU's flash attention has no grouped heads.
 int64_t heads_a_key_head(const at::Tensor& q, const at::Tensor& k) { return q.size(2) / k.size(2); }
 at::Tensor repeated(const at::Tensor& x, int64_t times) {
@@ -153,18 +115,46 @@ at::Tensor summed(const at::Tensor& grad, int64_t times) {
 }
 
 void check_takes(const at::Tensor& q, const at::Tensor& v) {
-  COEUS_CHECK(
-      q.device().is_cpu() && q.size(3) == v.size(3),
-      "[attention] the engine sdpa wants tensors on the CPU and equal head dims of k and v, "
-      "got {} and {} and {}; use engine reference",
-      q.device().str(), q.size(3), v.size(3));
+  std::string refusal;
+  if (!q.device().is_cpu())
+    refusal = varlen_refusal(q, v);
+  else if (q.size(3) != v.size(3))
+    refusal = fmt::format("equal head dims of k and v, got {} and {}", q.size(3), v.size(3));
+  COEUS_CHECK(refusal.empty(), "[attention] the engine sdpa takes {}; use engine reference",
+              refusal);
 }
+
+class SdpaAttention : public torch::autograd::Function<SdpaAttention> {
+ public:
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& q, const at::Tensor& k,
+                            const at::Tensor& v, const BlockMask& mask, double scale) {
+    const variable_list results = kept_or_computed([&] {
+      const AttentionPart whole = sdpa_part(q, k, v, mask, scale);
+      return variable_list{whole.out, whole.lse};
+    });
+    context->save_for_backward({q, k, v, results[0], results[1]});
+    context->saved_data["mask"] = at::IValue::make_capsule(c10::make_intrusive<SavedMask>(mask));
+    context->saved_data["scale"] = scale;
+    return results[0];
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list grads) {
+    const variable_list saved = context->get_saved_variables();
+    const at::IValue capsule = context->saved_data["mask"];
+    const AttentionGradients of =
+        sdpa_part_backward(grads[0], saved[0], saved[1], saved[2], saved[3], saved[4],
+                           static_cast<const SavedMask&>(*capsule.toCapsule()).mask,
+                           context->saved_data["scale"].toDouble());
+    return {of.q, of.k, of.v, {}, {}};
+  }
+};
 
 }  // namespace
 
 AttentionPart sdpa_part(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                         const BlockMask& mask, double scale) {
   check_takes(q, v);
+  if (!q.device().is_cpu()) return varlen_attention(q, k, v, mask, scale);
   const int64_t shared = heads_a_key_head(q, k);
   return forward_of(q, repeated(k, shared), repeated(v, shared), pieces_of(mask), scale);
 }
@@ -173,6 +163,8 @@ AttentionGradients sdpa_part_backward(const at::Tensor& grad_out, const at::Tens
                                       const at::Tensor& k, const at::Tensor& v,
                                       const at::Tensor& out, const at::Tensor& lse,
                                       const BlockMask& mask, double scale) {
+  if (!q.device().is_cpu())
+    return varlen_attention_backward(grad_out, q, k, v, out, lse, mask, scale);
   const int64_t shared = heads_a_key_head(q, k);
   const AttentionGradients of = backward_of(grad_out.contiguous(), q, repeated(k, shared),
                                             repeated(v, shared), out, lse, pieces_of(mask), scale);
@@ -181,10 +173,7 @@ AttentionGradients sdpa_part_backward(const at::Tensor& grad_out, const at::Tens
 
 at::Tensor attention_sdpa(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                           const BlockMask& mask, double scale) {
-  check_takes(q, v);
-  const int64_t shared = heads_a_key_head(q, k);
-  return SegmentedFlashAttention::apply(q, repeated(k, shared), repeated(v, shared),
-                                        pieces_of(mask), scale);
+  return SdpaAttention::apply(q, k, v, mask, scale);
 }
 
 }  // namespace coeus

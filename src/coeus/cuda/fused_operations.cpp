@@ -8,6 +8,7 @@
 #include "coeus/base/error.h"
 #include "coeus/cuda/element_type.h"
 #include "coeus/cuda/library.h"
+#include "coeus/kernels/cuda/adam.h"
 #include "coeus/kernels/cuda/cross_entropy.h"
 #include "coeus/kernels/cuda/draw.h"
 #include "coeus/kernels/cuda/rms_norm.h"
@@ -146,6 +147,51 @@ class CudaFusedOperations final : public FusedOperations {
                                   scale.const_data_ptr<float>(), grad_logits.mutable_data_ptr()},
                                  current_stream());
     return grad_logits;
+  }
+
+  void adam(const AdamUpdate& update) override {
+    if (update.parameters.empty()) return;
+    const c10::cuda::CUDAGuard guard(update.parameters[0].device());
+    std::vector<cuda::AdamTensor> tensors;
+    std::vector<at::Tensor> gradients;  // that live until the work is queued
+    for (size_t i = 0; i < update.parameters.size(); ++i) {
+      const at::Tensor& parameter = update.parameters[i];
+      gradients.push_back(update.gradients[i].contiguous());
+      tensors.push_back({parameter.mutable_data_ptr(), gradients.back().const_data_ptr(),
+                         update.exp_avgs[i].mutable_data_ptr(),
+                         update.exp_avg_sqs[i].mutable_data_ptr(), parameter.numel()});
+    }
+    const auto scalar = [](const at::Tensor& x) {
+      return x.defined() ? x.const_data_ptr<float>() : nullptr;
+    };
+    cuda::adam({.type = element_type(update.parameters[0]),
+                .decoupled = update.decoupled,
+                .lr = update.lr,
+                .beta1 = update.beta1,
+                .beta2 = update.beta2,
+                .weight_decay = update.weight_decay,
+                .eps = update.eps,
+                .step = scalar(update.step),
+                .gradient_scale = scalar(update.gradient_scale),
+                .skip = scalar(update.skip)},
+               tensors, current_stream());
+  }
+
+  at::Tensor squared_norms(const std::vector<at::Tensor>& tensors) override {
+    COEUS_ASSERT(!tensors.empty());
+    const c10::cuda::CUDAGuard guard(tensors[0].device());
+    std::vector<cuda::SquaredTensor> squared;
+    std::vector<at::Tensor> contiguous;
+    for (const at::Tensor& tensor : tensors) {
+      contiguous.push_back(tensor.contiguous());
+      squared.push_back({contiguous.back().const_data_ptr(), tensor.numel()});
+    }
+    const auto doubles = tensors[0].options().dtype(at::kDouble).requires_grad(false);
+    const at::Tensor partial = at::empty({cuda::squared_norm_pieces(squared)}, doubles);
+    const at::Tensor sums = at::empty({static_cast<int64_t>(tensors.size())}, doubles);
+    cuda::squared_norms(element_type(tensors[0]), squared, partial.mutable_data_ptr<double>(),
+                        sums.mutable_data_ptr<double>(), current_stream());
+    return sums;
   }
 
   void draw(const at::Tensor& into, const RandomDraw& draw) override {

@@ -27,6 +27,17 @@ struct RandomDraw {
   std::vector<int64_t> begin, size, whole;  ///< the box, as in TensorSlice; empty for all of it
 };
 
+/// One update of all parameters by Adam or AdamW, as optim/optimizer.h has it. The lists go in
+/// step; all tensors of one dtype, each parameter's contiguous, and gradients may lie otherwise.
+struct AdamUpdate {
+  std::vector<at::Tensor> parameters, gradients, exp_avgs, exp_avg_sqs;
+  bool decoupled = true;  ///< AdamW's decay, else Adam's
+  double lr = 0, beta1 = 0, beta2 = 0, weight_decay = 0, eps = 0;
+  at::Tensor step;            ///< float32 []: the number of updates, this one included
+  at::Tensor gradient_scale;  ///< float32 []: what gradients are multiplied by; undefined: 1
+  at::Tensor skip;            ///< float32 []: unless 0 nothing changes; undefined: 0
+};
+
 /// Arguments as in rms_norm.h, rope.h, swiglu.h and cross_entropy.h, checked and contiguous, in a
 /// dtype that `takes`. All work is queued on the current stream.
 class FusedOperations {
@@ -64,6 +75,11 @@ class FusedOperations {
 
   /// Fills a contiguous tensor.
   virtual void draw(const at::Tensor& into, const RandomDraw& draw) = 0;
+
+  virtual void adam(const AdamUpdate& update) = 0;
+  /// The sum of each tensor's squares, float64 [tensors], with the same bits in every run. All of
+  /// one dtype.
+  virtual at::Tensor squared_norms(const std::vector<at::Tensor>& tensors) = 0;
 };
 
 /// Makes `operations`, which live as long as the process, those of a kind of device.

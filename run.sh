@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Trains a small Llama 3 on the texts of Debian's fortunes, from nothing but a clone of the project.
 #
-#   ./run.sh [flags]        installs what is missing, builds, trains, shows what came of it
-#   ./run.sh build          installs what is missing and builds build/coeus only
+#   ./run.sh [flags]                 installs what is missing, builds, trains, shows what came of it
+#   ./run.sh --device cuda [flags]   the same on an NVIDIA GPU; CUDA 13's nvcc must be there
+#   ./run.sh build                   installs what is missing and builds build/coeus only
 #
 # Flags go to `coeus train`, for example:
 #   ./run.sh --training.steps=50
@@ -16,8 +17,24 @@ case ${1:-} in
   -h | --help) exec sed -n '2,/^source/{s/^# \?//p}' "${BASH_SOURCE[0]}" ;;
 esac
 
-"$COEUS_ROOT/tools/setup.sh" || exit $?
-"$COEUS_ROOT/tools/build.sh" coeus || exit $?
+flags=()
+setup=()
+targets=(coeus)
+if [[ ${1:-} == --device ]]; then
+  [[ ${2:-} =~ ^(auto|cpu|cuda)$ ]] || fail "--device ${2:-}" "Name auto, cpu or cuda."
+  flags+=("--job.device=$2")
+  if [[ $2 == cuda ]]; then
+    command -v nvcc >/dev/null || [[ -x /usr/local/cuda/bin/nvcc ]] ||
+      fail "there is no nvcc" "Install NVIDIA's CUDA toolkit 13, or train on the CPU: ./run.sh"
+    use_installed_torch
+    setup+=(--cuda)
+    targets+=(coeus_cuda)
+  fi
+  shift 2
+fi
+
+"$COEUS_ROOT/tools/setup.sh" "${setup[@]}" || exit $?
+"$COEUS_ROOT/tools/build.sh" "${targets[@]}" || exit $?
 coeus=$COEUS_ROOT/build/coeus
 if [[ ${1:-} == build ]]; then
   echo "build/coeus is ready: $("$coeus" --version)"
@@ -39,7 +56,7 @@ flag_value() {
 }
 
 config=$COEUS_ROOT/configs/fortunes.toml
-flags=("$@")
+flags+=("$@")
 
 tokenizer=$(flag_value model.hf_assets_path "$@")
 if [[ -z $tokenizer ]]; then
@@ -87,7 +104,8 @@ echo "Metrics, checkpoints and the log lie in $dump_folder"
 
 step "What the model writes now"
 for seed in 1 2 3; do
-  "$coeus" generate "$config" "${flags[@]}" --prompt "The " --temperature 0.8 --top-k 100 \
+  # Which computes on the CPU.
+  "$coeus" generate "$config" "${flags[@]}" --job.device=cpu --prompt "The " --temperature 0.8 --top-k 100 \
     --max-new-tokens 120 --seed "$seed" 2>"$dump_folder/generate.log" ||
     { cat "$dump_folder/generate.log" >&2; fail "coeus generate did not work"; }
   echo

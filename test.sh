@@ -12,7 +12,12 @@ case ${1:-} in
   -h | --help) exec sed -n '2,/^$/{s/^# \?//p}' "${BASH_SOURCE[0]}" ;;
 esac
 
-"$COEUS_ROOT/tools/setup.sh" || exit $?
+setup=()
+if [[ ${1:-} == cuda ]]; then
+  use_installed_torch
+  setup+=(--cuda)
+fi
+"$COEUS_ROOT/tools/setup.sh" "${setup[@]}" || exit $?
 "$COEUS_ROOT/tools/build.sh" all || exit $?
 
 if [[ ${1:-} == layouts ]]; then

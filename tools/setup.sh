@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what is missing to build coeus: Debian packages, and LibTorch into .deps of the checkout.
 #
-#   tools/setup.sh [--checks]     --checks: also what .ci/run's checks need
+#   tools/setup.sh [--checks] [--cuda]     --checks: also what .ci/run's checks need;
+#                                          --cuda: also what LibTorch's CUDA part needs
 #
 # Says and downloads nothing when all is there. Environment:
 #   COEUS_TORCH_ROOT       an unpacked torch 2.11 folder to use instead of downloading one
@@ -100,13 +101,45 @@ Or set COEUS_TORCH_ROOT to the folder 'torch' of an installed torch $torch_versi
   rm -rf "$partial"
 }
 
-[[ ${1:-} != --checks ]] || packages+=("${check_packages[@]}")
+# Where the unpacked wheel keeps NVIDIA's libraries, LibTorch's CUDA part finds them by itself.
+cuda_libraries_are_there() { [[ -e $1/nvidia/cudnn/lib/libcudnn.so.9 && -e $1/nvidia/cu13/lib/libcublas.so.13 ]]; }
+
+fetch_cuda_libraries() {
+  step "Fetching NVIDIA's libraries for LibTorch from PyPI (1.7 GB, unpacked 2.7 GB) into .deps"
+  local partial=$COEUS_ROOT/.deps/partial_cuda
+  rm -rf "$partial"
+  mkdir -p "$partial/tmp"
+  require_space "$partial" 10 "CUDA's libraries"
+  local quiet=() wanted
+  [[ -t 1 ]] || quiet=(--quiet)
+  # The versions that the wheel was built with.
+  wanted=$(sed -nE 's/^Requires-Dist: ((cuda-toolkit|nvidia-)[^;]*);.*/\1/p' \
+    "$own_torch/torch-$torch_version.dist-info/METADATA")
+  readarray -t wanted <<<"$wanted"
+  env TMPDIR="$partial/tmp" PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 PIP_ROOT_USER_ACTION=ignore \
+    PIP_DEFAULT_TIMEOUT="${PIP_DEFAULT_TIMEOUT:-60}" PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    "${pip[@]}" install "${quiet[@]}" --no-compile --only-binary=:all: --python-version 3.11 \
+    --target "$partial/python" "${wanted[@]}" ||
+    fail "pip could not fetch NVIDIA's libraries" "Is the network up, and PyPI (or the mirror that pip is set to) reachable? Then run it again."
+  cp -al "$partial/python/nvidia/." "$own_torch/nvidia/"
+  rm -rf "$partial"
+  cuda_libraries_are_there "$own_torch" || fail "the wheels hold no libcudnn.so.9" "Please report this."
+}
+
+wants_cuda=no
+for option in "$@"; do
+  case $option in
+    --checks) packages+=("${check_packages[@]}") ;;
+    --cuda) wants_cuda=yes ;;
+    *) fail "$option is not an option" "Options: --checks --cuda" ;;
+  esac
+done
 own_torch=$COEUS_ROOT/.deps/python
 if [[ $COEUS_TORCH_ROOT != "$own_torch/torch" ]]; then
   [[ -e $COEUS_TORCH_ROOT/lib/libtorch_cpu.so ]] ||
     fail "COEUS_TORCH_ROOT=$COEUS_TORCH_ROOT holds no lib/libtorch_cpu.so" "Name the folder 'torch' of an unpacked torch $torch_version wheel, or unset it."
   install_packages
-elif torch_is_there "$own_torch"; then
+elif torch_is_there "$own_torch" && { [[ $wants_cuda == no ]] || cuda_libraries_are_there "$own_torch"; }; then
   install_packages
 else
   packages+=("${pip_packages[@]}")
@@ -115,4 +148,5 @@ else
   exec 9>"$COEUS_ROOT/.deps/lock"
   flock 9
   torch_is_there "$own_torch" || fetch_torch
+  [[ $wants_cuda == no ]] || cuda_libraries_are_there "$own_torch" || fetch_cuda_libraries
 fi

@@ -10,6 +10,16 @@ COEUS_TORCH_ROOT=${COEUS_TORCH_ROOT:-$COEUS_ROOT/.deps/python/torch}
 [[ $COEUS_TORCH_ROOT == /* ]] || COEUS_TORCH_ROOT=$PWD/$COEUS_TORCH_ROOT
 export COEUS_TORCH_ROOT
 
+# use_installed_torch: an installed torch 2.11 for CUDA, with the libraries that it brought, serves as
+# LibTorch instead of one in .deps.
+use_installed_torch() {
+  local installed
+  [[ $COEUS_TORCH_ROOT == "$COEUS_ROOT/.deps/python/torch" ]] || return 0
+  installed=$(python3 -c 'import torch, os
+if torch.__version__.startswith("2.11.") and torch.version.cuda: print(os.path.dirname(torch.__file__))' 2>/dev/null) || return 0
+  [[ -z $installed ]] || COEUS_TORCH_ROOT=$installed
+}
+
 current_step="getting ready"
 
 # step TITLE: from here on, a failure is a failure of TITLE.

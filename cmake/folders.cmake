@@ -113,5 +113,5 @@ function(coeus_cuda_test name program filter)
   add_test(NAME ${name} COMMAND ${program} --gtest_brief=1 --gtest_filter=${filter})
   set_tests_properties(${name} PROPERTIES
     LABELS cuda TIMEOUT 1800 SKIP_REGULAR_EXPRESSION "no CUDA here"
-    ENVIRONMENT "COEUS_TEST_DEVICE=cuda;COEUS_CUDA_LIBRARY=${CMAKE_BINARY_DIR}/libcoeus_cuda.so")
+    ENVIRONMENT "COEUS_TEST_DEVICE=cuda;COEUS_SHARE_GPUS=1;COEUS_CUDA_LIBRARY=${CMAKE_BINARY_DIR}/libcoeus_cuda.so")
 endfunction()

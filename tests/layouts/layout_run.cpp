@@ -5,6 +5,7 @@
 #include <cctype>
 
 #include "coeus/base/error.h"
+#include "coeus/ops/test_device.h"
 
 namespace coeus {
 
@@ -27,9 +28,9 @@ Outcome run_in_layout(const LayoutModel& model, const Layout& layout, const std:
       fmt::format("{}train --model.name={} --model.flavor={} --training.dataset=synthetic "
                   "--training.seq_len=128 --training.steps=10 --lr_scheduler.warmup_steps=2 "
                   "--training.mixed_precision_param=float32 --metrics.log_freq=1 "
-                  "--training.local_batch_size={} --job.dump_folder='{}' {} {}",
+                  "--training.local_batch_size={} --job.dump_folder='{}' --job.device={} {} {}",
                   launch, model.name, model.flavor, kGlobalBatch / layout.data_ranks,
-                  folder.string(), layout.flags, flags));
+                  folder.string(), test_device().is_cpu() ? "cpu" : "cuda", layout.flags, flags));
 }
 
 LossCurve train_in_layout(const LayoutModel& model, const Layout& layout, const std::string& flags,

@@ -17,7 +17,8 @@ inline constexpr CompareLimits kSameLoss = {.loss_absolute = 2e-5, .grad_norm_re
 /// The letters and digits of `text`, all else replaced: a name for a folder or test.
 std::string as_name(std::string text);
 
-/// Trains in float32, 10 steps of 8 rows of 128 tokens unless `flags` say otherwise, into `folder`.
+/// Trains in float32 on test_device(), 10 steps of 8 rows of 128 tokens unless `flags` say
+/// otherwise, into `folder`.
 Outcome run_in_layout(const LayoutModel& model, const Layout& layout, const std::string& flags,
                       const std::filesystem::path& folder);
 

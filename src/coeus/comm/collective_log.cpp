@@ -34,6 +34,10 @@ void CollectiveLog::Scope::wait() {
   if (log_) log_->wait(id_);
 }
 
+void CollectiveLog::Scope::end_when(std::function<bool()> is_over) {
+  if (log_) std::exchange(log_, nullptr)->end_when(id_, std::move(is_over));
+}
+
 void CollectiveLog::Scope::close(bool failed) {
   if (log_) std::exchange(log_, nullptr)->close(id_, failed);
 }
@@ -61,6 +65,7 @@ CollectiveLog::Scope CollectiveLog::begin_on(std::string_view kind, std::string_
                                              std::int64_t group, std::int64_t bytes,
                                              const std::optional<Route>& route) {
   const std::lock_guard lock(mutex_);
+  close_arrived();
   COEUS_ASSERT(group >= 0 && group < static_cast<std::int64_t>(groups_.size()));
   Record record{
       .kind = std::string(kind), .what = std::string(what), .group = group, .route = route};
@@ -81,21 +86,49 @@ void CollectiveLog::wait(std::int64_t id) {
   if (!record.waits) record.waits = Clock::now();
 }
 
+void CollectiveLog::end_when(std::int64_t id, std::function<bool()> is_over) {
+  const std::lock_guard lock(mutex_);
+  open_.at(id).is_over = std::move(is_over);
+}
+
 void CollectiveLog::close(std::int64_t id, bool failed) {
   const std::lock_guard lock(mutex_);
+  close_locked(id, failed);
+}
+
+void CollectiveLog::close_arrived() {
+  for (auto at = open_.begin(); at != open_.end();) {
+    const std::int64_t id = at->first;
+    const std::function<bool()>& is_over = at++->second.is_over;
+    if (!is_over) continue;
+    // What follows has hardly arrived before it.
+    if (!is_over()) return;
+    close_locked(id, /*failed=*/false);
+  }
+}
+
+void CollectiveLog::close_locked(std::int64_t id, bool failed) {
   const auto found = open_.find(id);
   Record record = std::move(found->second);
   open_.erase(found);
   record.ended = Clock::now();
   record.failed = failed;
-  if (record.waits) {
+  if (record.waits && !record.is_over) {
     volume_[{record.kind, groups_[record.group].name}].waited_seconds +=
         seconds(*record.ended - *record.waits);
   }
+  record.is_over = nullptr;  // and with it what it asks
   (failed ? last_failed_ : last_ended_) = record;
   if (capacity_ == 0) return;
   if (ended_.size() == capacity_) ended_.pop_front();
   ended_.push_back(std::move(record));
+}
+
+std::vector<const CollectiveLog::Record*> CollectiveLog::still_open() const {
+  std::vector<const Record*> records;
+  for (const auto& [id, record] : open_)
+    if (!record.is_over || !record.is_over()) records.push_back(&record);
+  return records;
 }
 
 void CollectiveLog::set_step(std::int64_t step) {
@@ -120,16 +153,16 @@ RankState CollectiveLog::state() const {
   RankState state{.step = step_, .activity = activity_};
   if (last_ended_) state.last_ended = numbered_name_of(*last_ended_);
   state.last_ended_seconds = seconds(now - (last_ended_ ? *last_ended_->ended : start_));
-  for (const auto& [id, record] : open_) {
-    OpenCollective open{.name = numbered_name_of(record),
-                        .channel = channel_of(record.group, record.route),
-                        .sequence = record.sequence,
-                        .kind = record.kind,
-                        .bytes = record.bytes,
-                        .ranks = groups_[record.group].ranks,
-                        .waiting = record.waits.has_value(),
-                        .seconds = seconds(now - record.waits.value_or(record.begun))};
-    if (record.route) open.ranks = {record.route->from, record.route->to};
+  for (const Record* record : still_open()) {
+    OpenCollective open{.name = numbered_name_of(*record),
+                        .channel = channel_of(record->group, record->route),
+                        .sequence = record->sequence,
+                        .kind = record->kind,
+                        .bytes = record->bytes,
+                        .ranks = groups_[record->group].ranks,
+                        .waiting = record->waits.has_value(),
+                        .seconds = seconds(now - record->waits.value_or(record->begun))};
+    if (record->route) open.ranks = {record->route->from, record->route->to};
     state.open.push_back(std::move(open));
   }
   for (const auto& [channel, count] : begun_)
@@ -141,16 +174,16 @@ CollectiveLog::Clock::duration CollectiveLog::longest_wait(Clock::time_point sin
   const std::lock_guard lock(mutex_);
   const Clock::time_point now = Clock::now();
   Clock::duration longest{};
-  for (const auto& [id, record] : open_)
-    if (record.waits) longest = std::max(longest, now - std::max(*record.waits, since));
+  for (const Record* record : still_open())
+    if (record->waits) longest = std::max(longest, now - std::max(*record->waits, since));
   return longest;
 }
 
 std::string CollectiveLog::place() const {
   const std::lock_guard lock(mutex_);
   const Record* in = nullptr;
-  for (const auto& [id, record] : open_)
-    if (record.waits && (!in || *record.waits < *in->waits)) in = &record;
+  for (const Record* record : still_open())
+    if (record->waits && (!in || *record->waits < *in->waits)) in = record;
   // What failed last is why the rank is where it is now, unless it has gone on since.
   if (!in && last_failed_ && (!last_ended_ || *last_ended_->ended <= *last_failed_->ended))
     in = &*last_failed_;
@@ -211,8 +244,8 @@ std::string CollectiveLog::to_json(std::int64_t rank) const {
     json["groups"].push_back({{"name", group.name}, {"ranks", group.ranks}});
   for (const Record& record : ended_)
     json["collectives"].push_back(json_of(record, record.failed ? "failed" : "ended"));
-  for (const auto& [id, record] : open_)
-    json["collectives"].push_back(json_of(record, record.waits ? "waiting" : "begun"));
+  for (const Record* record : still_open())
+    json["collectives"].push_back(json_of(*record, record->waits ? "waiting" : "begun"));
   return json.dump(1);
 }
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <deque>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -44,6 +45,9 @@ class CollectiveLog {
     void wait();
     /// The collective is over.
     void end() { close(/*failed=*/false); }
+    /// The rank's thread goes on, and its GPU waits: the collective is over when `is_over` says so,
+    /// which is asked from any thread until it does. How long that took is not counted as waiting.
+    void end_when(std::function<bool()> is_over);
 
    private:
     friend class CollectiveLog;
@@ -114,12 +118,19 @@ class CollectiveLog {
     Clock::time_point begun;
     std::optional<Clock::time_point> waits, ended;
     bool failed = false;
+    std::function<bool()> is_over;  ///< of one that a GPU waits for
   };
 
   Scope begin_on(std::string_view kind, std::string_view what, std::int64_t group,
                  std::int64_t bytes, const std::optional<Route>& route);
   void wait(std::int64_t id);
   void close(std::int64_t id, bool failed);
+  void end_when(std::int64_t id, std::function<bool()> is_over);
+  /// These two with the mutex held. Closes what a GPU waited for and has, oldest first.
+  void close_arrived();
+  void close_locked(std::int64_t id, bool failed);
+  /// Those of open_ that are not over, by whoever waits for them.
+  std::vector<const Record*> still_open() const;
   std::string name_of(const Record& record) const;
   std::string numbered_name_of(const Record& record) const;
   std::string channel_of(std::int64_t group, const std::optional<Route>& route) const;

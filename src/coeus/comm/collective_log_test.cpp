@@ -50,6 +50,30 @@ TEST(CollectiveLog, KnowsWhatTheRankIsBlockedIn) {
   EXPECT_EQ(log.longest_wait(), Clock::duration::zero());
 }
 
+TEST(CollectiveLog, IsBlockedInWhatAGpuWaitsForUntilThatIsOver) {
+  CollectiveLog log;
+  const auto dp = log.add_group("dp", {0, 1});
+  bool is_over = false;
+  {
+    auto scope = log.begin("all_reduce", "gradients", dp, 8);
+    scope.wait();
+    scope.end_when([&] { return is_over; });
+  }
+  EXPECT_EQ(log.place(), "in all_reduce of gradients over dp");
+  ASSERT_EQ(log.state().open.size(), 1u);
+  EXPECT_TRUE(log.state().open[0].waiting);
+  is_over = true;
+  EXPECT_EQ(log.place(), "in compute");
+  EXPECT_TRUE(log.state().open.empty());
+  EXPECT_EQ(log.longest_wait(), Clock::duration::zero());
+  // The next one finds it ended, and asks no more.
+  log.begin("all_reduce", "loss", dp, 4).end();
+  is_over = false;
+  EXPECT_TRUE(log.state().open.empty());
+  EXPECT_EQ((log.volume().at({"all_reduce", "dp"}).calls), 2);
+  EXPECT_EQ((log.volume().at({"all_reduce", "dp"}).waited_seconds), 0);
+}
+
 TEST(CollectiveLog, RemembersWhatFailedUntilTheRankGoesOn) {
   CollectiveLog log;
   const auto dp = log.add_group("dp", {0, 1});

@@ -1,5 +1,6 @@
 #include "coeus/comm/parallel_groups.h"
 
+#include <ATen/ops/zeros.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -13,9 +14,46 @@
 
 namespace coeus {
 
+namespace {
+
+/// NCCL joins two ranks when they first exchange a message and makes both wait for it. A rank that
+/// meets that in the middle of a schedule may wait for one that itself waits for others, so they
+/// are joined here, one pair after the other around the circle.
+void join_neighbors(c10d::Backend& backend, int rank, int size, bool upwards,
+                    const at::Device& device) {
+  for (int first = 0; first < (size == 2 ? 1 : size); ++first) {
+    const int second = (first + 1) % size;
+    const int lower = std::min(first, second), higher = std::max(first, second);
+    if (rank != lower && rank != higher) continue;
+    std::vector<at::Tensor> greeting = {at::zeros({1}, device)};
+    if ((rank == lower) == upwards)
+      backend.send(greeting, rank == lower ? higher : lower, 0)->wait();
+    else
+      backend.recv(greeting, rank == lower ? higher : lower, 0)->wait();
+  }
+}
+
+void add_device_backends(GroupBackends& backends, const Rendezvous& rendezvous,
+                         const c10::intrusive_ptr<c10d::Store>& store, int rank, int size,
+                         Messages messages) {
+  const auto backend = [&](const char* name) {
+    return rendezvous.device_backend(c10::make_intrusive<c10d::PrefixStore>(name, store), rank,
+                                     size);
+  };
+  backends.device = backend("device");
+  if (messages == Messages::kNone) return;
+  backends.up = backend("up");
+  join_neighbors(*backends.up, rank, size, /*upwards=*/true, rendezvous.device);
+  backends.down = backend("down");
+  join_neighbors(*backends.down, rank, size, /*upwards=*/false, rendezvous.device);
+}
+
+}  // namespace
+
 std::shared_ptr<ProcessGroup> make_process_group(const Rendezvous& rendezvous,
                                                  const std::string& name,
-                                                 const std::vector<int64_t>& ranks, int64_t rank) {
+                                                 const std::vector<int64_t>& ranks, int64_t rank,
+                                                 Messages messages) {
   const auto place = std::find(ranks.begin(), ranks.end(), rank);
   COEUS_ASSERT(place != ranks.end());
   if (ranks.size() == 1) return std::make_shared<ProcessGroup>();
@@ -29,10 +67,12 @@ std::shared_ptr<ProcessGroup> make_process_group(const Rendezvous& rendezvous,
     // The ranks tell apart groups of one name, such as the two halves of a job.
     auto store = c10::make_intrusive<c10d::PrefixStore>(
         fmt::format("{}/{}", name, fmt::join(ranks, ",")), rendezvous.store);
-    return std::make_shared<ProcessGroup>(
-        name, ranks, number,
-        c10::make_intrusive<Gloo>(store, number, static_cast<int>(ranks.size()), options),
-        rendezvous.log);
+    const auto size = static_cast<int>(ranks.size());
+    GroupBackends backends;
+    backends.cpu = c10::make_intrusive<Gloo>(store, number, size, options);
+    if (rendezvous.device_backend)
+      add_device_backends(backends, rendezvous, store, number, size, messages);
+    return std::make_shared<ProcessGroup>(name, ranks, number, std::move(backends), rendezvous.log);
   } catch (const std::exception& error) {
     throw PeerLostError(fmt::format("[{}] the ranks {} could not be joined into a group: {}", name,
                                     fmt::join(ranks, ", "), error.what()));
@@ -44,7 +84,11 @@ ParallelGroups make_parallel_groups(const Rendezvous& rendezvous, const Mesh& me
   std::map<std::vector<int64_t>, std::shared_ptr<ProcessGroup>> made;
   const auto group = [&](const char* name, const std::vector<int64_t>& ranks) {
     std::shared_ptr<ProcessGroup>& known = made[ranks];
-    if (!known) known = make_process_group(rendezvous, name, ranks, mesh.rank());
+    // Stages of a pipeline send to each other, and ring attention does.
+    const bool sends = ranks == mesh.pipeline_ranks() || ranks == mesh.context_ranks();
+    if (!known)
+      known = make_process_group(rendezvous, name, ranks, mesh.rank(),
+                                 sends ? Messages::kToNeighbors : Messages::kNone);
     return known;
   };
   groups.world = group("world", mesh.all_ranks());
@@ -63,6 +107,7 @@ ParallelGroups make_parallel_groups(const Rendezvous& rendezvous, const Mesh& me
     Rendezvous own = rendezvous;
     if (patience == ParallelGroups::Patience::kPatient) {
       own.log = nullptr;
+      own.device_backend = nullptr;  // what is written comes from the CPU
       own.timeout = std::chrono::hours(24);
     }
     return make_process_group(own, name, ranks, rank);

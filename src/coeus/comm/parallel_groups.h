@@ -40,6 +40,11 @@ struct ParallelGroups {
       make_group;
 };
 
+/// Makes what carries the exchanges of GPU tensors among `size` ranks, which meet in `store` and
+/// all call it; `rank`: this one's place among them. See GroupBackends.
+using MakeDeviceBackend = std::function<c10::intrusive_ptr<c10d::Backend>(
+    const c10::intrusive_ptr<c10d::Store>& store, int rank, int size)>;
+
 /// How ranks meet.
 struct Rendezvous {
   c10::intrusive_ptr<c10d::Store> store;
@@ -49,13 +54,21 @@ struct Rendezvous {
   std::chrono::milliseconds timeout = std::chrono::minutes(30);
   /// Is told what groups exchange, where there is one; outlives them.
   CollectiveLog* log = nullptr;
+  /// Where ranks have a GPU each; the CPU's tensors go over Gloo.
+  MakeDeviceBackend device_backend = nullptr;
+  at::Device device = at::kCPU;  ///< the rank's
 };
 
-/// A group of these ranks over Gloo, under a name that is its own among the job's. All members
-/// call it; throws PeerLostError for one that does not come.
+/// Whether ranks of a group send each other messages besides its collectives.
+enum class Messages { kNone, kToNeighbors };
+
+/// A group of these ranks, under a name that is its own among the job's. All members call it;
+/// throws PeerLostError for one that does not come. kToNeighbors: each rank can send to the next
+/// and the one before, around the end too, which on CPUs every group can do to all ranks.
 std::shared_ptr<ProcessGroup> make_process_group(const Rendezvous& rendezvous,
                                                  const std::string& name,
-                                                 const std::vector<int64_t>& ranks, int64_t rank);
+                                                 const std::vector<int64_t>& ranks, int64_t rank,
+                                                 Messages messages = Messages::kNone);
 
 /// All groups of this rank; all ranks of the job call it.
 ParallelGroups make_parallel_groups(const Rendezvous& rendezvous, const Mesh& mesh);

@@ -1,6 +1,8 @@
 #include "coeus/comm/process_group.h"
 
 #include <ATen/record_function.h>
+#include <c10/core/Event.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/types.h>
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 
@@ -32,7 +34,12 @@ c10::intrusive_ptr<c10d::Work> enqueued(Start start) {
   return start();
 }
 
-int64_t bytes_of(const at::Tensor& x) { return static_cast<int64_t>(x.nbytes()); }
+/// Whether the current stream of a GPU has come to where it is now.
+std::function<bool()> once_reached(const at::Device& device) {
+  const auto event = std::make_shared<c10::Event>(device.type());
+  event->record(c10::impl::VirtualGuardImpl(device.type()).getStream(device));
+  return [event] { return event->query(); };
+}
 
 int64_t sum_of(const std::vector<int64_t>& values) {
   return std::accumulate(values.begin(), values.end(), int64_t{0});
@@ -69,7 +76,10 @@ at::Tensor Pending::wait() {
       throw PeerLostError(fmt::format("an exchange with other ranks failed: {}", error.what()));
     }
     work_.reset();
-    scope_.end();
+    if (device_)
+      scope_.end_when(once_reached(*device_));
+    else
+      scope_.end();
     if (trace_) trace_->arrived();
   }
   at::Tensor result = finish_();
@@ -81,22 +91,35 @@ at::Tensor Pending::wait() {
 ProcessGroup::ProcessGroup() : name_("alone"), ranks_{0}, rank_(0) {}
 
 ProcessGroup::ProcessGroup(std::string name, std::vector<int64_t> ranks, int64_t rank,
-                           c10::intrusive_ptr<c10d::Backend> backend, CollectiveLog* log)
+                           GroupBackends backends, CollectiveLog* log)
     : name_(std::move(name)),
       ranks_(std::move(ranks)),
       rank_(rank),
-      backend_(std::move(backend)),
+      backends_(std::move(backends)),
       log_(log) {
-  COEUS_ASSERT(rank_ >= 0 && rank_ < size() && (size() == 1 || backend_));
+  COEUS_ASSERT(rank_ >= 0 && rank_ < size() && (size() == 1 || backends_.cpu));
   if (log_ != nullptr) log_group_ = log_->add_group(name_, ranks_);
 }
 
 ProcessGroup::~ProcessGroup() = default;
 
+c10d::Backend& ProcessGroup::backend_of(const at::Tensor& x) const {
+  const auto& backend = x.is_cpu() ? backends_.cpu : backends_.device;
+  COEUS_ASSERT(backend);
+  return *backend;
+}
+
+c10d::Backend& ProcessGroup::backend_of(const at::Tensor& x, int64_t from, int64_t to) const {
+  const auto& backend = x.is_cpu() ? backends_.cpu : from < to ? backends_.up : backends_.down;
+  COEUS_ASSERT(backend);
+  return *backend;
+}
+
 template <class Start>
-Pending ProcessGroup::start(const char* kind, const char* what, int64_t bytes, Start start,
+Pending ProcessGroup::start(const char* kind, const char* what, const at::Tensor& x, Start start,
                             std::vector<at::Tensor> kept, std::function<at::Tensor()> finish,
                             const std::optional<CollectiveLog::Route>& route) {
+  const auto bytes = static_cast<int64_t>(x.nbytes());
   CollectiveLog::Scope scope;
   if (log_ != nullptr)
     scope = route ? log_->begin(kind, what, log_group_, bytes, *route)
@@ -104,7 +127,9 @@ Pending ProcessGroup::start(const char* kind, const char* what, int64_t bytes, S
   try {
     Pending pending(enqueued(start), std::move(kept), std::move(finish));
     pending.scope_ = std::move(scope);
-    if (TraceLog::is_on())
+    if (!x.is_cpu()) pending.device_ = x.device();
+    // When a GPU's exchange begins and ends, only its own profiler knows.
+    if (TraceLog::is_on() && x.is_cpu())
       pending.trace_ = ExchangeTrace::of(*pending.work_, kind, what, name_,
                                          pending.kept_.empty() ? 0 : pending.kept_[0].nbytes());
     return pending;
@@ -139,14 +164,22 @@ Pending ProcessGroup::all_reduce_async(const at::Tensor& x_in, const char* what,
   const at::NoGradGuard no_grad;
   const at::Tensor x = x_in.detach();
   if (size() == 1) return Pending(x.clone());
+  if (!x.is_cpu()) {
+    std::vector<at::Tensor> sums = {x.clone(at::MemoryFormat::Contiguous)};
+    c10d::AllreduceOptions options;
+    options.reduceOp =
+        operation == ReduceOperation::kSum ? c10d::ReduceOp::SUM : c10d::ReduceOp::MAX;
+    return start(
+        "all_reduce", what, x, [&] { return backend_of(x).allreduce(sums, options); }, sums,
+        [sum = sums[0]] { return sum; });
+  }
   const std::vector<int64_t> shape = x.sizes().vec();
   const int64_t n = x.numel();
   if (n <= kReducedByEveryRank) {
     at::Tensor in = x.reshape({1, n}).contiguous();
     at::Tensor all = at::empty({size(), n}, x.options());
     return start(
-        "all_reduce", what, bytes_of(x), [&] { return backend_->_allgather_base(all, in); },
-        {in, all},
+        "all_reduce", what, x, [&] { return backend_of(in)._allgather_base(all, in); }, {in, all},
         [this, all, shape, operation] { return reduced_pairwise(all, operation).view(shape); });
   }
   // Each rank reduces its part, then all get all parts.
@@ -155,8 +188,8 @@ Pending ProcessGroup::all_reduce_async(const at::Tensor& x_in, const char* what,
   at::Tensor all = at::empty({size() * part}, x.options());
   std::vector<int64_t> counts(size(), part);
   return start(
-      "all_reduce", what, bytes_of(x),
-      [&] { return backend_->alltoall_base(all, in, counts, counts); }, {in, all},
+      "all_reduce", what, x, [&] { return backend_of(in).alltoall_base(all, in, counts, counts); },
+      {in, all},
       [this, all, shape, operation, n, part, what] {
         const at::Tensor own = reduced_pairwise(all.view({size(), part}), operation);
         return all_gather(own, what).narrow(0, 0, n).view(shape);
@@ -174,7 +207,7 @@ Pending ProcessGroup::all_gather_async(const at::Tensor& x, const char* what) {
   at::Tensor all = at::empty(with_rows(in, in.size(0) * size()), in.options());
   if (all.numel() == 0) return Pending(all);
   return start(
-      "all_gather", what, bytes_of(all), [&] { return backend_->_allgather_base(all, in); }, {in},
+      "all_gather", what, all, [&] { return backend_of(in)._allgather_base(all, in); }, {in},
       [all] { return all; });
 }
 
@@ -203,14 +236,20 @@ Pending ProcessGroup::reduce_scatter_async(const at::Tensor& x, const char* what
   COEUS_ASSERT(x.size(0) % size() == 0);
   at::Tensor in = x.detach().contiguous();
   const int64_t n = in.size(0) / size();
+  if (in.numel() == 0) return Pending(at::empty(with_rows(in, n), in.options()));
+  if (!in.is_cpu()) {
+    at::Tensor sum = at::empty(with_rows(in, n), in.options());
+    return start(
+        "reduce_scatter", what, in, [&] { return backend_of(in)._reduce_scatter_base(sum, in); },
+        {in, sum}, [sum] { return sum; });
+  }
   at::Tensor parts = at::empty_like(in);
   std::vector<int64_t> shape = with_rows(in, n);
   shape.insert(shape.begin(), size());
-  if (in.numel() == 0) return Pending(at::empty(with_rows(in, n), in.options()));
   std::vector<int64_t> counts(size(), n);
   return start(
-      "reduce_scatter", what, bytes_of(in),
-      [&] { return backend_->alltoall_base(parts, in, counts, counts); }, {in, parts},
+      "reduce_scatter", what, in,
+      [&] { return backend_of(in).alltoall_base(parts, in, counts, counts); }, {in, parts},
       [this, parts, shape] { return reduced_pairwise(parts.view(shape), ReduceOperation::kSum); });
 }
 
@@ -242,8 +281,8 @@ Pending ProcessGroup::all_to_all_async(const at::Tensor& x, const std::vector<in
   at::Tensor out = at::empty(with_rows(in, sum_of(received)), in.options());
   std::vector<int64_t> out_counts = received, in_counts = sent;
   return start(
-      "all_to_all", what, bytes_of(in),
-      [&] { return backend_->alltoall_base(out, in, out_counts, in_counts); }, {in},
+      "all_to_all", what, in,
+      [&] { return backend_of(in).alltoall_base(out, in, out_counts, in_counts); }, {in},
       [out] { return out; });
 }
 
@@ -255,8 +294,8 @@ at::Tensor ProcessGroup::broadcast(const at::Tensor& x, int64_t root, const char
   c10d::BroadcastOptions options;
   options.rootRank = root;
   return start(
-             "broadcast", what, bytes_of(out),
-             [&] { return backend_->broadcast(tensors, options); }, {}, [out] { return out; })
+             "broadcast", what, out, [&] { return backend_of(out).broadcast(tensors, options); },
+             {}, [out] { return out; })
       .wait();
 }
 
@@ -284,21 +323,25 @@ void ProcessGroup::barrier(const char* what) {
 
 Pending ProcessGroup::send_async(const at::Tensor& x, int64_t to, int64_t tag, const char* what) {
   const at::NoGradGuard no_grad;
-  COEUS_ASSERT(backend_);
   std::vector<at::Tensor> tensors = {x.detach().contiguous()};
   return start(
-      "send", what, bytes_of(x),
-      [&] { return backend_->send(tensors, static_cast<int>(to), static_cast<int>(tag)); }, tensors,
-      [] { return at::Tensor(); }, CollectiveLog::Route{ranks_[rank_], ranks_[to], tag});
+      "send", what, x,
+      [&] {
+        return backend_of(x, rank_, to).send(tensors, static_cast<int>(to), static_cast<int>(tag));
+      },
+      tensors, [] { return at::Tensor(); }, CollectiveLog::Route{ranks_[rank_], ranks_[to], tag});
 }
 
 Pending ProcessGroup::receive_async(const at::Tensor& into, int64_t from, int64_t tag,
                                     const char* what) {
-  COEUS_ASSERT(backend_ && into.is_contiguous());
+  COEUS_ASSERT(into.is_contiguous());
   std::vector<at::Tensor> tensors = {into};
   return start(
-      "receive", what, bytes_of(into),
-      [&] { return backend_->recv(tensors, static_cast<int>(from), static_cast<int>(tag)); },
+      "receive", what, into,
+      [&] {
+        return backend_of(into, from, rank_)
+            .recv(tensors, static_cast<int>(from), static_cast<int>(tag));
+      },
       tensors, [into] { return into; }, CollectiveLog::Route{ranks_[from], ranks_[rank_], tag});
 }
 

@@ -45,15 +45,31 @@ class Pending {
   std::function<at::Tensor()> finish_;
   CollectiveLog::Scope scope_;
   std::shared_ptr<ExchangeTrace> trace_;  ///< null unless a trace is recorded
+  std::optional<at::Device> device_;      ///< of the tensors, unless it is the CPU
   friend class ProcessGroup;
 };
 
 enum class ReduceOperation { kSum, kMax };
 
-/// Some ranks of a job, which call the same collectives in the same order. A group of one rank
-/// exchanges nothing. Sums are taken pairwise in the order of ranks, ((0 + 1) + (2 + 3)) + …, so
-/// that a sum over a group equals, to the bit, a sum over its halves and then over the two halves'
-/// sums. For one thread, but for what is started in it and waited for elsewhere.
+/// What carries a group's exchanges: by the device that the tensors are on.
+struct GroupBackends {
+  c10::intrusive_ptr<c10d::Backend> cpu;
+  /// Where ranks have a GPU each; else null.
+  c10::intrusive_ptr<c10d::Backend> device;
+  /// For what one rank sends to another on GPUs: from lower to higher ranks, and back. NCCL keeps
+  /// all that passes between two ranks in one order, so that by one backend ranks which send to
+  /// each other at once would wait for ever. Null in a group that sends nothing.
+  c10::intrusive_ptr<c10d::Backend> up, down;
+};
+
+/// Some ranks of a job, which call the same collectives in the same order, with tensors of the CPU
+/// or of the rank's GPU. A group of one rank exchanges nothing. For one thread, but for what is
+/// started in it and waited for elsewhere.
+///
+/// On CPUs sums are taken pairwise in the order of ranks, ((0 + 1) + (2 + 3)) + …, so that a sum
+/// over a group equals, to the bit, a sum over its halves and then over the two halves' sums. On
+/// GPUs the backend (NCCL) chooses the order. There a Pending's `wait` makes the GPU's current
+/// stream wait, not the thread.
 ///
 /// `what` names what is exchanged, for messages and traces ("layers.3 parameters").
 class ProcessGroup {
@@ -62,8 +78,8 @@ class ProcessGroup {
   ProcessGroup();
   /// `ranks`: the job's numbers of the members, ascending; `rank`: this process's place among them.
   /// What is exchanged is told to `log`, where there is one; it outlives this.
-  ProcessGroup(std::string name, std::vector<int64_t> ranks, int64_t rank,
-               c10::intrusive_ptr<c10d::Backend> backend, CollectiveLog* log = nullptr);
+  ProcessGroup(std::string name, std::vector<int64_t> ranks, int64_t rank, GroupBackends backends,
+               CollectiveLog* log = nullptr);
   ~ProcessGroup();
   ProcessGroup(const ProcessGroup&) = delete;
   ProcessGroup& operator=(const ProcessGroup&) = delete;
@@ -108,14 +124,20 @@ class ProcessGroup {
 
   /// To and from one rank of the group. Those of one `tag` arrive in the order in which they were
   /// sent; those of different tags wait for each other not at all. A send does not wait for its
-  /// receiver. `receive_async` fills `into`, and gives it.
+  /// receiver. `receive_async` fills `into`, and gives it. On GPUs tags are not looked at: what one
+  /// rank sends another it must receive in the order of sending, and only groups with backends for
+  /// it send.
   Pending send_async(const at::Tensor& x, int64_t to, int64_t tag, const char* what);
   Pending receive_async(const at::Tensor& into, int64_t from, int64_t tag, const char* what);
 
  private:
-  /// Starts an exchange and logs it.
+  /// Of collectives of such a tensor.
+  c10d::Backend& backend_of(const at::Tensor& x) const;
+  /// Of a message.
+  c10d::Backend& backend_of(const at::Tensor& x, int64_t from, int64_t to) const;
+  /// Starts an exchange of x and logs it.
   template <class Start>
-  Pending start(const char* kind, const char* what, int64_t bytes, Start start,
+  Pending start(const char* kind, const char* what, const at::Tensor& x, Start start,
                 std::vector<at::Tensor> kept, std::function<at::Tensor()> finish,
                 const std::optional<CollectiveLog::Route>& route = {});
   at::Tensor reduced_pairwise(const at::Tensor& parts, ReduceOperation operation) const;
@@ -123,7 +145,7 @@ class ProcessGroup {
   std::string name_;
   std::vector<int64_t> ranks_;
   int64_t rank_;
-  c10::intrusive_ptr<c10d::Backend> backend_;  ///< null alone
+  GroupBackends backends_;  ///< null alone
   CollectiveLog* log_ = nullptr;
   int64_t log_group_ = 0;
 };

@@ -15,7 +15,12 @@ std::string device_name(int device) {
 }  // namespace
 
 extern "C" const coeus::CudaLibrary* coeus_cuda_library() {
-  static const coeus::CudaLibrary library = {&coeus::cuda_attention(),
-                                             &coeus::cuda_fused_operations(), &device_name};
+#ifdef COEUS_NCCL
+  constexpr auto nccl_backend = &coeus::nccl_backend;
+#else
+  constexpr std::nullptr_t nccl_backend = nullptr;
+#endif
+  static const coeus::CudaLibrary library = {
+      &coeus::cuda_attention(), &coeus::cuda_fused_operations(), &device_name, nccl_backend};
   return &library;
 }

@@ -39,6 +39,10 @@ std::string load() {
   // First, because it is quick, and tells what most machines lack.
   if (open_library("libcuda.so.1", RTLD_NOW, complaint) == nullptr)
     return "this machine has no CUDA driver (" + complaint + ")";
+  // Its allocator reads this when it is loaded: blocks that grow leave no gaps between tensors of
+  // many sizes. As TorchTitan's script sets it.
+  if (std::getenv("PYTORCH_ALLOC_CONF") == nullptr)
+    ::setenv("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True", /*replace=*/0);
   // Global: libcoeus_cuda.so finds its symbols there.
   if (open_library("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL, complaint) == nullptr)
     return "LibTorch's CUDA part does not load (" + complaint +
@@ -67,9 +71,9 @@ const std::string& load_cuda() {
   return reason;
 }
 
-std::string cuda_device_name(int device) {
+const CudaLibrary& cuda_library() {
   COEUS_ASSERT(loaded != nullptr);
-  return loaded->device_name(device);
+  return *loaded;
 }
 
 }  // namespace coeus

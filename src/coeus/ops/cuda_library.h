@@ -1,7 +1,15 @@
 // CUDA, loaded when a job asks for it: the program itself links none of it, and so runs without.
 #pragma once
 
+#include <c10/core/Device.h>
+#include <c10/util/intrusive_ptr.h>
+
 #include <string>
+
+namespace c10d {
+class Backend;
+class Store;
+}  // namespace c10d
 
 namespace coeus {
 
@@ -13,6 +21,11 @@ struct CudaLibrary {
   DeviceAttention* attention = nullptr;   ///< of CUDA tensors
   FusedOperations* operations = nullptr;  ///< likewise
   std::string (*device_name)(int device) = nullptr;
+  /// A backend over NCCL of `size` ranks that meet in `store`, of which this is number `rank` and
+  /// computes on `device`. Null where coeus was built without NCCL.
+  c10::intrusive_ptr<c10d::Backend> (*nccl_backend)(const c10::intrusive_ptr<c10d::Store>& store,
+                                                    int rank, int size,
+                                                    const c10::Device& device) = nullptr;
 };
 
 /// Whether there is a CUDA driver, which loads nothing else.
@@ -23,7 +36,7 @@ bool has_cuda_driver();
 /// latter lies beside the program, in ../lib or where the environment's COEUS_CUDA_LIBRARY says.
 const std::string& load_cuda();
 
-/// The name of a CUDA device ("NVIDIA H200"). Only after load_cuda gave no reason against it.
-std::string cuda_device_name(int device);
+/// What it brought along. Only after load_cuda gave no reason against it.
+const CudaLibrary& cuda_library();
 
 }  // namespace coeus

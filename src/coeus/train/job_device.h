@@ -11,7 +11,11 @@ namespace coeus {
 
 /// The device that job.device names for this rank: "cpu"; "cuda", the GPU of this rank's number on
 /// its machine; "auto", which is "cuda" where there is a GPU for every rank of the machine. Loads
-/// CUDA when it takes it. Throws ConfigError when "cuda" cannot be had, with the reason.
+/// CUDA when it takes it, and makes the GPU the thread's current one. Throws ConfigError when
+/// "cuda" cannot be had, with the reason.
+///
+/// With COEUS_SHARE_GPUS set in the environment, ranks may be more than GPUs and share them: slow,
+/// but all that ranks do on GPUs can be tested on one.
 at::Device job_device(const JobConfig& config, const RankEnvironment& environment);
 
 /// Throws ConfigError when job.device asks a command that knows only the CPU ("generate") for a

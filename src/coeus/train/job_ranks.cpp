@@ -1,11 +1,14 @@
 #include "coeus/train/job_ranks.h"
 
+#include <torch/csrc/distributed/c10d/Backend.hpp>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include "coeus/base/config_text.h"
 #include "coeus/comm/peer_lost_error.h"
 #include "coeus/comm/rendezvous.h"
+#include "coeus/ops/cuda_library.h"
+#include "coeus/train/job_device.h"
 
 namespace coeus {
 
@@ -55,14 +58,15 @@ WatchOptions watch_options(const JobConfig& config, const RankEnvironment& envir
   return options;
 }
 
-/// Every key and its value, but for what may differ among machines.
-std::map<std::string, std::string> values_of(const JobConfig& config) {
+/// Every key and its value, but for what may differ among machines, and what came of it.
+std::map<std::string, std::string> values_of(const JobConfig& config, const at::Device& device) {
   JobConfig copy = config;
   copy.job.config_file.reset();
   ConfigSchema schema;
   describe(copy, schema);
   std::map<std::string, std::string> values;
   for (const ConfigField& field : schema.fields()) values[field.key()] = field_to_toml(field);
+  values["the device of job.device"] = c10::DeviceTypeName(device.type(), /*lower_case=*/true);
   return values;
 }
 
@@ -79,12 +83,14 @@ ParallelDegrees job_degrees(const ParallelismConfig& config, int64_t world) {
                   world);
 }
 
-JobRanks::JobRanks()
-    : log_(std::make_unique<CollectiveLog>()),
+JobRanks::JobRanks(const JobConfig& config)
+    : device_(job_device(config, environment_)),
+      log_(std::make_unique<CollectiveLog>()),
       groups_(std::make_unique<ParallelGroups>(Mesh({}, 0))) {}
 
 JobRanks::JobRanks(const JobConfig& config, const RankEnvironment& environment)
     : environment_(environment),
+      device_(job_device(config, environment)),
       log_(std::make_unique<CollectiveLog>(static_cast<std::size_t>(config.comm.trace_buf_size))) {
   const Mesh mesh(job_degrees(config.parallelism, environment.world_size), environment.rank);
   if (mesh.world() == 1) {
@@ -97,10 +103,18 @@ JobRanks::JobRanks(const JobConfig& config, const RankEnvironment& environment)
   rendezvous.log = log_.get();
   watch_ = std::make_unique<Watch>(watch_options(config, environment, rendezvous.store), *log_);
   try {
-    groups_ = std::make_unique<ParallelGroups>(make_parallel_groups(rendezvous, mesh));
-    check_same_everywhere(values_of(config), [&](const std::string& own) {
-      return groups_->world->all_gather_text(own, "configuration");
+    // Before any other group, whose making hangs when ranks do not agree how.
+    const auto all = make_process_group(rendezvous, "start", mesh.all_ranks(), mesh.rank());
+    check_same_everywhere(values_of(config, device_), [&](const std::string& own) {
+      return all->all_gather_text(own, "configuration");
     });
+    if (!device_.is_cpu()) {
+      rendezvous.device = device_;
+      rendezvous.device_backend = [device = device_](const auto& store, int rank, int size) {
+        return cuda_library().nccl_backend(store, rank, size, device);
+      };
+    }
+    groups_ = std::make_unique<ParallelGroups>(make_parallel_groups(rendezvous, mesh));
   } catch (const Error& error) {
     fail(error.what(), error.exit_code());
     throw;

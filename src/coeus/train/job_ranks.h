@@ -21,14 +21,17 @@ ParallelDegrees job_degrees(const ParallelismConfig& config, int64_t world);
 /// This process among the ranks of its job.
 class JobRanks {
  public:
-  /// A job of this process alone.
-  JobRanks();
+  /// A job of this process alone. Throws ConfigError when it cannot have the device that it asks
+  /// for.
+  explicit JobRanks(const JobConfig& config);
   /// Meets the other ranks of the job; what cannot be is refused before a port is touched. Throws
   /// ConfigError for it and for ranks whose configurations differ, and PeerLostError for ranks that
   /// do not come.
   JobRanks(const JobConfig& config, const RankEnvironment& environment);
 
   const RankEnvironment& environment() const { return environment_; }
+  /// Where this rank computes.
+  const at::Device& device() const { return device_; }
   const ParallelGroups& groups() const { return *groups_; }
   CollectiveLog& log() { return *log_; }
 
@@ -39,6 +42,7 @@ class JobRanks {
   void fail(const char* message, ExitCode code);
 
   RankEnvironment environment_;
+  at::Device device_;
   std::unique_ptr<CollectiveLog> log_;  ///< before those that write to it
   std::unique_ptr<Watch> watch_;
   std::unique_ptr<ParallelGroups> groups_;

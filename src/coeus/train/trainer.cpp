@@ -15,7 +15,6 @@
 #include "coeus/train/context_plan_log.h"
 #include "coeus/train/data_source.h"
 #include "coeus/train/finish_batches.h"
-#include "coeus/train/job_device.h"
 #include "coeus/train/job_model.h"
 #include "coeus/train/memory_estimate.h"
 #include "coeus/train/metrics/communication_table.h"
@@ -58,7 +57,7 @@ Trainer::Trainer(const JobConfig& config, JobRanks& ranks)
     : config_(config),
       ranks_(ranks),
       groups_(ranks.groups()),
-      device_(job_device(config, ranks.environment())),
+      device_(ranks.device()),
       learning_rate_(config.optimizer.lr, config.lr_scheduler, config.training.steps),
       gradient_accumulation_steps_(accumulation_steps(config.training, groups_.mesh)) {
   log_info("Starting job: {}", config.job.description);
@@ -103,7 +102,8 @@ Trainer::Trainer(const JobConfig& config, JobRanks& ranks)
     validator_ = std::make_unique<Validator>(
         config.validation,
         make_validation_loader(config, tokenizer, plan->vocab_size(), finish, data_rank), groups_);
-  const std::string device_name = device_.is_cpu() ? "" : cuda_device_name(device_.index());
+  const std::string device_name =
+      device_.is_cpu() ? "" : cuda_library().device_name(device_.index());
   if (!device_.is_cpu()) log_info("Training on {}, {}", device_.str(), device_name);
   metrics_ = std::make_unique<MetricsProcessor>(
       config.metrics,
@@ -346,7 +346,7 @@ void Trainer::save_checkpoint(bool last_step) {
 }
 
 void train_alone(const JobConfig& config) {
-  JobRanks ranks;
+  JobRanks ranks(config);
   Trainer(config, ranks).train();
 }
 

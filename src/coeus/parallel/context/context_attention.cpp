@@ -12,6 +12,7 @@
 #include "coeus/ops/attention_report.h"
 #include "coeus/parallel/context/plan/context_cost.h"
 #include "coeus/parallel/context/ring_attention.h"
+#include "coeus/parallel/context/token_indexes.h"
 
 namespace coeus {
 
@@ -105,7 +106,8 @@ at::Tensor over_own_heads(const at::Tensor& q, const at::Tensor& k, const at::Te
     out = zeros_after(nothing, {q.size(0), ranks.row_length(), 0, v.size(3)});
   } else {
     if (!shares.repeat.empty()) {
-      const at::Tensor repeat = at::tensor(shares.repeat, at::TensorOptions().dtype(at::kLong));
+      const at::Tensor repeat =
+          at::tensor(shares.repeat, at::TensorOptions().dtype(at::kLong)).to(q.device());
       own.k = own.k.index_select(2, repeat);
       own.v = own.v.index_select(2, repeat);
     }
@@ -149,9 +151,10 @@ void set_exchange(nn::WholeRowsImpl& rows, const std::shared_ptr<ProcessGroup>& 
       [](const at::Tensor& x, const BlockMask& mask) {
         std::vector<at::Tensor> own;
         for (int64_t row = 0; row < mask.batch_size(); ++row) {
-          const ContextShard& shard = *mask.shard(row);
+          const auto shard = mask.shard(row);
           own.push_back(x.select(0, row).index_select(
-              0, at::tensor(shard.places[static_cast<size_t>(shard.rank)], at::kInt)));
+              0,
+              token_indexes(shard, shard->places[static_cast<size_t>(shard->rank)], x.device())));
         }
         return at::stack(own);
       });

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "coeus/base/error.h"
+#include "coeus/parallel/context/token_indexes.h"
 
 namespace coeus {
 
@@ -24,6 +25,16 @@ struct Exchange : torch::CustomClassHolder {
   int64_t size() const { return ranks.group->size(); }
   int64_t batch() const { return ranks.batch_size(); }
   const ContextShard& row(int64_t b) const { return *ranks.rows[b]; }
+  /// One of row b's lists, to index tensors like x with.
+  at::Tensor index(int64_t b, const std::vector<int32_t>& places, const at::Tensor& x) const {
+    return token_indexes(ranks.rows[b], places, x.device());
+  }
+  /// The places of all ranks' tokens, rank after rank.
+  at::Tensor order(int64_t b, const at::Tensor& x) const {
+    std::vector<at::Tensor> of_ranks;
+    for (const auto& places : row(b).places) of_ranks.push_back(index(b, places, x));
+    return at::cat(of_ranks);
+  }
   const char* what() const { return ranks.what.c_str(); }
 
   ContextRanks ranks;
@@ -37,17 +48,6 @@ void keep(AutogradContext* context, const ExchangePtr& exchange) {
 }
 ExchangePtr kept(AutogradContext* context) {
   return c10::static_intrusive_pointer_cast<Exchange>(context->saved_data["exchange"].toCapsule());
-}
-
-at::Tensor as_index(const std::vector<int32_t>& places) {
-  return at::tensor(places, at::TensorOptions().dtype(at::kInt)).to(at::kLong);
-}
-
-/// The places of all ranks' tokens, rank after rank.
-at::Tensor order_of(const ContextShard& row) {
-  std::vector<int32_t> order;
-  for (const auto& places : row.places) order.insert(order.end(), places.begin(), places.end());
-  return as_index(order);
 }
 
 /// Sums of low precision are taken in float32.
@@ -64,7 +64,7 @@ at::Tensor gathered(const Exchange& exchange, const at::Tensor& x) {
                                                                exchange.counts, exchange.what());
   at::Tensor in_order = at::empty({x.size(0), all.size(0), x.size(2)}, x.options());
   for (int64_t b = 0; b < exchange.batch(); ++b)
-    in_order.select(0, b).index_copy_(0, order_of(exchange.row(b)), all.select(1, b));
+    in_order.select(0, b).index_copy_(0, exchange.order(b, x), all.select(1, b));
   return in_order;
 }
 
@@ -72,7 +72,7 @@ at::Tensor reduced(const Exchange& exchange, const at::Tensor& x) {
   const at::NoGradGuard no_grad;
   std::vector<at::Tensor> rows;
   for (int64_t b = 0; b < exchange.batch(); ++b)
-    rows.push_back(x.select(0, b).index_select(0, order_of(exchange.row(b))));
+    rows.push_back(x.select(0, b).index_select(0, exchange.order(b, x)));
   return exchange.ranks.group
       ->reduce_scatter_rows(at::stack(rows, 1), exchange.counts, exchange.what())
       .transpose(0, 1)
@@ -131,11 +131,12 @@ void for_each_part(const Exchange& exchange, Places places, const at::Tensor& ar
     for (int64_t b = 0; b < exchange.batch(); ++b) {
       const auto& of_row = (exchange.row(b).*places)[r];
       const auto count = static_cast<int64_t>(of_row.size());
+      const at::Tensor index = exchange.index(b, of_row, arrived);
       if (r == exchange.own()) {
-        f(b, as_index(of_row), own_rows(b));
+        f(b, index, own_rows(b));
         continue;
       }
-      f(b, as_index(of_row), arrived.narrow(0, at, count));
+      f(b, index, arrived.narrow(0, at, count));
       at += count;
     }
 }
@@ -143,7 +144,7 @@ void for_each_part(const Exchange& exchange, Places places, const at::Tensor& ar
 variable_list needed(const Exchange& exchange, const at::Tensor& x) {
   const at::NoGradGuard no_grad;
   const auto chosen = [&](int64_t b, int64_t r) {
-    return x.select(0, b).index_select(0, as_index(exchange.row(b).sent[r]));
+    return x.select(0, b).index_select(0, exchange.index(b, exchange.row(b).sent[r], x));
   };
   const at::Tensor arrived = exchanged(
       exchange, x,
@@ -170,7 +171,8 @@ at::Tensor returned(const Exchange& exchange, const variable_list& grads, int64_
   const at::NoGradGuard no_grad;
   const at::Tensor& like = grads[0];
   const auto chosen = [&](int64_t b, int64_t r) {
-    return grads[b].select(0, 0).index_select(0, as_index(exchange.row(b).received[r]));
+    return grads[b].select(0, 0).index_select(
+        0, exchange.index(b, exchange.row(b).received[r], grads[b]));
   };
   const at::Tensor arrived = exchanged(
       exchange, like,
@@ -205,8 +207,11 @@ class GatherNeededTokens : public torch::autograd::Function<GatherNeededTokens> 
 
 // To each rank all tokens of its heads, and back.
 
-at::Tensor as_index(const std::vector<int64_t>& heads) {
-  return at::tensor(heads, at::TensorOptions().dtype(at::kLong));
+at::Tensor heads_of(const at::Tensor& x, const std::vector<int64_t>& heads) {
+  COEUS_ASSERT(heads.empty() ||
+               heads.back() - heads.front() + 1 == static_cast<int64_t>(heads.size()));
+  return heads.empty() ? x.narrow(2, 0, 0)
+                       : x.narrow(2, heads.front(), static_cast<int64_t>(heads.size()));
 }
 
 variable_list to_heads(const Exchange& exchange, const variable_list& tensors) {
@@ -218,7 +223,7 @@ variable_list to_heads(const Exchange& exchange, const variable_list& tensors) {
     received.push_back(0);
     for (size_t i = 0; i < tensors.size(); ++i) {
       const at::Tensor& x = tensors[i];
-      parts.push_back(x.index_select(2, as_index(exchange.heads[i][r])).flatten());
+      parts.push_back(heads_of(x, exchange.heads[i][r]).flatten());
       sent.back() += parts.back().numel();
       received.back() += x.size(0) * exchange.counts[r] * x.size(3) *
                          static_cast<int64_t>(exchange.heads[i][exchange.own()].size());
@@ -240,15 +245,16 @@ variable_list to_heads(const Exchange& exchange, const variable_list& tensors) {
       const int64_t numbers = shape[0] * shape[1] * shape[2] * shape[3];
       const at::Tensor part = arrived.narrow(0, at, numbers).view(shape);
       for (int64_t b = 0; b < exchange.batch(); ++b)
-        x.select(0, b).index_copy_(0, as_index(exchange.row(b).places[r]), part.select(0, b));
+        x.select(0, b).index_copy_(0, exchange.index(b, exchange.row(b).places[r], x),
+                                   part.select(0, b));
       at += numbers;
     }
   return all;
 }
 
-/// `heads_of`: how many heads each tensor has in all.
+/// `head_counts`: how many heads each tensor has in all.
 variable_list to_tokens(const Exchange& exchange, const variable_list& tensors,
-                        const std::vector<int64_t>& heads_of) {
+                        const std::vector<int64_t>& head_counts) {
   const at::NoGradGuard no_grad;
   std::vector<at::Tensor> parts;
   std::vector<int64_t> sent, received;
@@ -259,8 +265,9 @@ variable_list to_tokens(const Exchange& exchange, const variable_list& tensors,
     for (size_t i = 0; i < tensors.size(); ++i) {
       const at::Tensor& x = tensors[i];
       for (int64_t b = 0; b < exchange.batch(); ++b) {
-        parts.push_back(
-            x.select(0, b).index_select(0, as_index(exchange.row(b).places[r])).flatten());
+        parts.push_back(x.select(0, b)
+                            .index_select(0, exchange.index(b, exchange.row(b).places[r], x))
+                            .flatten());
         sent.back() += parts.back().numel();
       }
       received.back() +=
@@ -271,17 +278,16 @@ variable_list to_tokens(const Exchange& exchange, const variable_list& tensors,
       exchange.ranks.group->all_to_all(at::cat(parts), sent, received, exchange.what());
   variable_list sums;
   for (size_t i = 0; i < tensors.size(); ++i)
-    sums.push_back(at::zeros({tensors[i].size(0), own_tokens, heads_of[i], tensors[i].size(3)},
+    sums.push_back(at::zeros({tensors[i].size(0), own_tokens, head_counts[i], tensors[i].size(3)},
                              tensors[i].options().dtype(sum_type(tensors[i]))));
   int64_t at = 0;
   for (int64_t r = 0; r < exchange.size(); ++r)
     for (size_t i = 0; i < sums.size(); ++i) {
       const auto heads = static_cast<int64_t>(exchange.heads[i][r].size());
       const int64_t numbers = sums[i].size(0) * own_tokens * heads * sums[i].size(3);
-      sums[i].index_add_(2, as_index(exchange.heads[i][r]),
-                         arrived.narrow(0, at, numbers)
-                             .view({sums[i].size(0), own_tokens, heads, sums[i].size(3)})
-                             .to(sums[i].scalar_type()));
+      heads_of(sums[i], exchange.heads[i][r])
+          .add_(arrived.narrow(0, at, numbers)
+                    .view({sums[i].size(0), own_tokens, heads, sums[i].size(3)}));
       at += numbers;
     }
   for (size_t i = 0; i < sums.size(); ++i) sums[i] = sums[i].to(tensors[i].scalar_type());

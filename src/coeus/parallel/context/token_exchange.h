@@ -33,7 +33,7 @@ at::Tensor gather_tokens(const at::Tensor& x, const ContextRanks& ranks);
 /// row order, as ContextShard::sent and ::received say.
 std::vector<at::Tensor> gather_needed_tokens(const at::Tensor& x, const ContextRanks& ranks);
 
-/// For each rank the heads of some tensor that it attends with.
+/// For each rank the heads of some tensor that it attends with, one after the other.
 using HeadsByRank = std::vector<std::vector<int64_t>>;
 
 struct QueriesKeysValues {

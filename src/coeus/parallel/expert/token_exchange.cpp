@@ -72,26 +72,28 @@ class Combine : public torch::autograd::Function<Combine> {
 };
 
 at::Tensor rows_per_expert(const at::Tensor& expert_ends) {
-  const at::Tensor ends = expert_ends.to(at::kCPU, at::kLong);
-  return at::diff(ends, 1, 0, at::zeros({1}, at::kLong));
+  const at::Tensor ends = expert_ends.to(at::kLong);
+  return at::diff(ends, 1, 0, at::zeros({1}, ends.options()));
 }
 
-/// counts: int64 [all experts], of this rank's rows.
+/// counts: int64 [all experts], of this rank's rows, on their device.
 c10::intrusive_ptr<Exchange> agreed(std::shared_ptr<const Route> route, const at::Tensor& counts,
                                     const at::Device& device) {
   ProcessGroup& group = *route->group;
   const int64_t own = route->experts[group.rank()];
   const at::Tensor of_ranks = group.all_to_all(
       counts, route->experts, std::vector<int64_t>(group.size(), own), route->counts.c_str());
+  // The one wait for a device: the host must know how much it sends to whom.
+  const at::Tensor on_host = at::cat({counts, of_ranks}).to(at::kCPU);
 
   auto exchange = c10::make_intrusive<Exchange>();
-  const auto* to = counts.const_data_ptr<int64_t>();
+  const auto* to = on_host.const_data_ptr<int64_t>();
   for (const int64_t experts : route->experts) {
     exchange->sent.push_back(std::accumulate(to, to + experts, int64_t{0}));
     to += experts;
   }
   // [rank][own expert]: how many rows, and where they begin in order of arrival.
-  const auto* from = of_ranks.const_data_ptr<int64_t>();
+  const auto* from = on_host.const_data_ptr<int64_t>() + counts.numel();
   std::vector<int64_t> begins(group.size() * own);
   int64_t arrived = 0;
   for (int64_t rank = 0; rank < group.size(); ++rank) {

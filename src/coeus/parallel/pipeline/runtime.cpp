@@ -110,9 +110,12 @@ class PipelineRuntime::Run {
         // In the order of sending, so what is sent before it is started too.
         while (!receiving_.contains(input)) {
           COEUS_ASSERT(!queue.empty());
-          receiving_[queue.front()] = transport_.receive(
-              at::empty(hidden_shape(queue.front().micro_batch), options_.hidden_dtype), sender,
-              tag_of(queue.front(), schedule_));
+          const int64_t micro_batch = queue.front().micro_batch;
+          const at::Tensor into =
+              at::empty(hidden_shape(micro_batch),
+                        micro_batches_[micro_batch].tokens.options().dtype(options_.hidden_dtype));
+          receiving_[queue.front()] =
+              transport_.receive(into, sender, tag_of(queue.front(), schedule_));
           queue.pop_front();
         }
         --ahead;

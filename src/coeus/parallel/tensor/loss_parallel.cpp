@@ -4,6 +4,8 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/types.h>
 
+#include <limits>
+
 #include "coeus/base/error.h"
 #include "coeus/base/ignored_label.h"
 #include "coeus/ops/cpu_dispatch.h"
@@ -37,7 +39,7 @@ at::Tensor log_sum_exp(const at::Tensor& logits, const at::Tensor& columns) {
 }
 
 at::Tensor gradient(const at::Tensor& logits, const at::Tensor& columns, const at::Tensor& lse,
-                    double scale) {
+                    const at::Tensor& scale) {
   const int64_t width = logits.size(1);
   if (!has_cpu_kernel(logits)) {
     const at::Tensor own = (columns >= 0).logical_and(columns < width).unsqueeze(1);
@@ -46,12 +48,13 @@ at::Tensor gradient(const at::Tensor& logits, const at::Tensor& columns, const a
     return (grad * (columns >= 0).unsqueeze(1) * scale).to(logits.scalar_type());
   }
   at::Tensor grad = at::empty_like(logits);
+  const auto scale_here = scale.item<float>();
   with_kernel_type(logits, [&]<class T>() {
     at::parallel_for(0, logits.size(0), kRowsAChunk, [&](int64_t begin, int64_t end) {
       cpu_kernels<T>().cross_entropy_backward(
           kernel_input<T>(logits) + begin * width, columns.const_data_ptr<int64_t>() + begin,
-          lse.const_data_ptr<float>() + begin, static_cast<float>(scale),
-          kernel_output<T>(grad) + begin * width, end - begin, width);
+          lse.const_data_ptr<float>() + begin, scale_here, kernel_output<T>(grad) + begin * width,
+          end - begin, width);
     });
   });
   return grad;
@@ -79,9 +82,18 @@ class LossParallelCrossEntropySum : public torch::autograd::Function<LossParalle
 
   static variable_list backward(AutogradContext* context, variable_list grads) {
     const variable_list saved = context->get_saved_variables();
-    return {gradient(saved[0], saved[1], saved[2], grads[0].item<double>()), {}, {}};
+    return {gradient(saved[0], saved[1], saved[2], grads[0]), {}, {}};
   }
 };
+
+void check_labels(const at::Tensor& labels, const at::Tensor& bad, int64_t vocab_size) {
+  const at::Tensor places = bad.nonzero();
+  COEUS_CHECK_DATA(places.size(0) == 0,
+                   "[cross_entropy] label {} of token {} is outside the vocabulary of {}; use the "
+                   "tokenizer that the model was made for",
+                   labels[places[0].item<int64_t>()].item<int64_t>(), places[0].item<int64_t>(),
+                   vocab_size);
+}
 
 }  // namespace
 
@@ -96,18 +108,17 @@ at::Tensor loss_parallel_cross_entropy_sum(const at::Tensor& logits, const at::T
               labels_in.sizes());
   const at::Tensor labels = labels_in.reshape(-1);
   const at::Tensor ignored = labels == kIgnoredLabel;
-  const at::Tensor bad =
-      (labels < 0).logical_or(labels >= vocab_size).logical_and(~ignored).nonzero();
-  COEUS_CHECK_DATA(bad.size(0) == 0,
-                   "[cross_entropy] label {} of token {} is outside the vocabulary of {}; use the "
-                   "tokenizer that the model was made for",
-                   labels[bad[0].item<int64_t>()].item<int64_t>(), bad[0].item<int64_t>(),
-                   vocab_size);
+  const at::Tensor bad = (labels < 0).logical_or(labels >= vocab_size).logical_and(~ignored);
+  if (bad.is_cpu()) check_labels(labels, bad, vocab_size);
   const at::Tensor here = labels - own.begin;
   const at::Tensor elsewhere = (here < 0).logical_or(here >= own.size);
   const at::Tensor columns =
       here.masked_fill(elsewhere, own.size).masked_fill(ignored, -1).contiguous();
-  return LossParallelCrossEntropySum::apply(logits.reshape({-1, own.size}), columns, group.get());
+  const at::Tensor sum =
+      LossParallelCrossEntropySum::apply(logits.reshape({-1, own.size}), columns, group.get());
+  if (bad.is_cpu()) return sum;
+  // A device finds out by itself rather than be waited for.
+  return sum + at::zeros_like(sum).masked_fill(bad.any(), std::numeric_limits<double>::quiet_NaN());
 }
 
 }  // namespace coeus

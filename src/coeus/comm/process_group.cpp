@@ -7,6 +7,7 @@
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 
 #include <algorithm>
+#include <exception>
 #include <mutex>
 #include <numeric>
 
@@ -101,7 +102,12 @@ ProcessGroup::ProcessGroup(std::string name, std::vector<int64_t> ranks, int64_t
   if (log_ != nullptr) log_group_ = log_->add_group(name_, ranks_);
 }
 
-ProcessGroup::~ProcessGroup() = default;
+ProcessGroup::~ProcessGroup() {
+  // After an error the other ranks may be gone, and this would wait for them.
+  if (std::uncaught_exceptions() > 0) return;
+  for (const auto& backend : {backends_.device, backends_.up, backends_.down})
+    if (backend) backend->shutdown();
+}
 
 c10d::Backend& ProcessGroup::backend_of(const at::Tensor& x) const {
   const auto& backend = x.is_cpu() ? backends_.cpu : backends_.device;

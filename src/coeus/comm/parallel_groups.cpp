@@ -16,9 +16,9 @@ namespace coeus {
 
 namespace {
 
-/// NCCL joins two ranks when they first exchange a message and makes both wait for it. A rank that
-/// meets that in the middle of a schedule may wait for one that itself waits for others, so they
-/// are joined here, one pair after the other around the circle.
+/// NCCL joins two ranks when they first exchange a message, and each waits for the other. So that
+/// this happens in no schedule's midst they are joined here, one pair after the other around the
+/// circle.
 void join_neighbors(c10d::Backend& backend, int rank, int size, bool upwards,
                     const at::Device& device) {
   for (int first = 0; first < (size == 2 ? 1 : size); ++first) {
@@ -41,6 +41,9 @@ void add_device_backends(GroupBackends& backends, const Rendezvous& rendezvous,
                                      size);
   };
   backends.device = backend("device");
+  // Now, when all members are here: the first exchange would make them wait for each other, which
+  // another order of first exchanges on another rank turns into a circle.
+  backends.device->eagerConnectSingleDevice(rendezvous.device);
   if (messages == Messages::kNone) return;
   backends.up = backend("up");
   join_neighbors(*backends.up, rank, size, /*upwards=*/true, rendezvous.device);

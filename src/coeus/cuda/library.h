@@ -12,8 +12,7 @@ namespace coeus {
 DeviceAttention& cuda_attention();
 FusedOperations& cuda_fused_operations();
 
-/// See CudaLibrary. Its communicator is made by the first exchange, which all `size` ranks take
-/// part in.
+/// See CudaLibrary.
 c10::intrusive_ptr<c10d::Backend> nccl_backend(const c10::intrusive_ptr<c10d::Store>& store,
                                                int rank, int size, const at::Device& device);
 

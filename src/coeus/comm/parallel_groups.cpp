@@ -36,18 +36,15 @@ void join_neighbors(c10d::Backend& backend, int rank, int size, bool upwards,
 void add_device_backends(GroupBackends& backends, const Rendezvous& rendezvous,
                          const c10::intrusive_ptr<c10d::Store>& store, int rank, int size,
                          Messages messages) {
-  const auto backend = [&](const char* name) {
+  const auto backend = [&](const char* name, bool joins_all) {
     return rendezvous.device_backend(c10::make_intrusive<c10d::PrefixStore>(name, store), rank,
-                                     size);
+                                     size, joins_all);
   };
-  backends.device = backend("device");
-  // Now, when all members are here: the first exchange would make them wait for each other, which
-  // another order of first exchanges on another rank turns into a circle.
-  backends.device->eagerConnectSingleDevice(rendezvous.device);
+  backends.device = backend("device", /*joins_all=*/true);
   if (messages == Messages::kNone) return;
-  backends.up = backend("up");
+  backends.up = backend("up", /*joins_all=*/false);
   join_neighbors(*backends.up, rank, size, /*upwards=*/true, rendezvous.device);
-  backends.down = backend("down");
+  backends.down = backend("down", /*joins_all=*/false);
   join_neighbors(*backends.down, rank, size, /*upwards=*/false, rendezvous.device);
 }
 

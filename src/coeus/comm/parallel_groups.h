@@ -41,9 +41,10 @@ struct ParallelGroups {
 };
 
 /// Makes what carries the exchanges of GPU tensors among `size` ranks, which meet in `store` and
-/// all call it; `rank`: this one's place among them. See GroupBackends.
+/// all call it; `rank`: this one's place among them. See GroupBackends. `joins_all`: connects them
+/// all, for collectives, before it returns; else each pair is connected by its first message.
 using MakeDeviceBackend = std::function<c10::intrusive_ptr<c10d::Backend>(
-    const c10::intrusive_ptr<c10d::Store>& store, int rank, int size)>;
+    const c10::intrusive_ptr<c10d::Store>& store, int rank, int size, bool joins_all)>;
 
 /// How ranks meet.
 struct Rendezvous {

@@ -14,7 +14,8 @@ FusedOperations& cuda_fused_operations();
 
 /// See CudaLibrary.
 c10::intrusive_ptr<c10d::Backend> nccl_backend(const c10::intrusive_ptr<c10d::Store>& store,
-                                               int rank, int size, const at::Device& device);
+                                               int rank, int size, bool joins_all,
+                                               const at::Device& device);
 
 }  // namespace coeus
 

@@ -21,10 +21,10 @@ struct CudaLibrary {
   DeviceAttention* attention = nullptr;   ///< of CUDA tensors
   FusedOperations* operations = nullptr;  ///< likewise
   std::string (*device_name)(int device) = nullptr;
-  /// A backend over NCCL of `size` ranks that meet in `store`, of which this is number `rank` and
-  /// computes on `device`. Null where coeus was built without NCCL.
+  /// A backend over NCCL, as comm/parallel_groups.h wants it, of a rank that computes on `device`.
+  /// Null where coeus was built without NCCL.
   c10::intrusive_ptr<c10d::Backend> (*nccl_backend)(const c10::intrusive_ptr<c10d::Store>& store,
-                                                    int rank, int size,
+                                                    int rank, int size, bool joins_all,
                                                     const c10::Device& device) = nullptr;
 };
 

@@ -110,8 +110,9 @@ JobRanks::JobRanks(const JobConfig& config, const RankEnvironment& environment)
     });
     if (!device_.is_cpu()) {
       rendezvous.device = device_;
-      rendezvous.device_backend = [device = device_](const auto& store, int rank, int size) {
-        return cuda_library().nccl_backend(store, rank, size, device);
+      rendezvous.device_backend = [device = device_](const auto& store, int rank, int size,
+                                                     bool joins_all) {
+        return cuda_library().nccl_backend(store, rank, size, joins_all, device);
       };
     }
     groups_ = std::make_unique<ParallelGroups>(make_parallel_groups(rendezvous, mesh));

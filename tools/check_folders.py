@@ -17,7 +17,7 @@ LADDER = [
     ["models"],
     ["parallel"],
     ["optim", "checkpoint"],
-    ["nn", "cuda"],
+    ["nn", "cuda", "operators"],
     ["ops"],
     ["kernels"],
     ["comm", "data"],

@@ -1,9 +1,8 @@
 // Attention's kernels on a GPU, by themselves: `--check` holds them to float64 on the CPU and to
 // the plain kernels in float32, `--time` measures them; both, without either. `--filter TEXT` takes
 // the cases whose name has it, `--forward-only` leaves backward out, `--no-hopper` takes the plain
-// kernels alone. `--repeats N` looks whether a timed case's bits change in N runs, `--documents N`
-// prints the lengths of the documents that fill N tokens. Ends with 1 when a result is wrong, 3
-// when a kernel does not end, 4 when CUDA reports an error.
+// kernels alone. `--repeats N` looks whether a timed case's bits change in N runs. Ends with 1 when
+// a result is wrong, 3 when a kernel does not end, 4 when CUDA reports an error.
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
@@ -1238,10 +1237,6 @@ Options parse(int argc, char** argv) {
       options.forward_only = true;
     } else if (argument == "--no-hopper") {
       options.hopper = false;
-    } else if (argument == "--documents" && i + 1 < argc) {
-      for (const int64_t length : document_lengths(std::atoi(argv[++i]), 2048, 1))
-        std::printf("%lld\n", static_cast<long long>(length));
-      std::exit(0);
     } else if (argument == "--repeats" && i + 1 < argc) {
       options.repeats = std::atoi(argv[++i]);
     } else if (argument == "--filter" && i + 1 < argc) {

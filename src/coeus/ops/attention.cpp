@@ -9,6 +9,7 @@
 
 #include "coeus/base/error.h"
 #include "coeus/ops/attention_cost.h"
+#include "coeus/ops/attention_part.h"
 #include "coeus/ops/attention_report.h"
 #include "coeus/ops/device_attention.h"
 
@@ -19,31 +20,6 @@ namespace {
 constexpr std::array kEngines = {AttentionEngine::kAuto, AttentionEngine::kReference,
                                  AttentionEngine::kSdpa, AttentionEngine::kBlockSparse,
                                  AttentionEngine::kCheck};
-
-void check(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const BlockMask& mask) {
-  COEUS_CHECK(q.dim() == 4 && k.dim() == 4 && v.dim() == 4,
-              "[attention] q, k and v must be [batch, tokens, heads, head_dim], got {}, {} and {}",
-              q.sizes(), k.sizes(), v.sizes());
-  COEUS_CHECK(q.scalar_type() == k.scalar_type() && q.scalar_type() == v.scalar_type() &&
-                  q.is_floating_point(),
-              "[attention] q, k and v must have one floating-point dtype, got {}, {} and {}",
-              c10::toString(q.scalar_type()), c10::toString(k.scalar_type()),
-              c10::toString(v.scalar_type()));
-  COEUS_CHECK(q.device() == k.device() && q.device() == v.device(),
-              "[attention] q, k and v must be on one device, got {}, {} and {}", q.device().str(),
-              k.device().str(), v.device().str());
-  COEUS_CHECK(k.size(0) == q.size(0) && v.size(0) == q.size(0) && k.size(1) == v.size(1) &&
-                  k.size(2) == v.size(2) && k.size(3) == q.size(3),
-              "[attention] shapes do not fit together: q {}, k {}, v {}", q.sizes(), k.sizes(),
-              v.sizes());
-  COEUS_CHECK(k.size(2) > 0 && q.size(2) % k.size(2) == 0,
-              "[attention] {} query heads cannot be shared among {} key heads", q.size(2),
-              k.size(2));
-  COEUS_CHECK(mask.batch_size() == q.size(0) && mask.query_length() == q.size(1) &&
-                  mask.key_length() == k.size(1),
-              "[attention] the mask is for {} rows of {} queries and {} keys, but q is {} and k {}",
-              mask.batch_size(), mask.query_length(), mask.key_length(), q.sizes(), k.sizes());
-}
 
 AttentionWork work_of(const at::Tensor& q, const at::Tensor& v) {
   return {.heads = q.size(2),
@@ -148,9 +124,35 @@ at::Tensor attention_by(AttentionEngine engine, const at::Tensor& q, const at::T
   return {};
 }
 
+void check_attention_arguments(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                               const BlockMask& mask) {
+  COEUS_CHECK(q.dim() == 4 && k.dim() == 4 && v.dim() == 4,
+              "[attention] q, k and v must be [batch, tokens, heads, head_dim], got {}, {} and {}",
+              q.sizes(), k.sizes(), v.sizes());
+  COEUS_CHECK(q.scalar_type() == k.scalar_type() && q.scalar_type() == v.scalar_type() &&
+                  q.is_floating_point(),
+              "[attention] q, k and v must have one floating-point dtype, got {}, {} and {}",
+              c10::toString(q.scalar_type()), c10::toString(k.scalar_type()),
+              c10::toString(v.scalar_type()));
+  COEUS_CHECK(q.device() == k.device() && q.device() == v.device(),
+              "[attention] q, k and v must be on one device, got {}, {} and {}", q.device().str(),
+              k.device().str(), v.device().str());
+  COEUS_CHECK(k.size(0) == q.size(0) && v.size(0) == q.size(0) && k.size(1) == v.size(1) &&
+                  k.size(2) == v.size(2) && k.size(3) == q.size(3),
+              "[attention] shapes do not fit together: q {}, k {}, v {}", q.sizes(), k.sizes(),
+              v.sizes());
+  COEUS_CHECK(k.size(2) > 0 && q.size(2) % k.size(2) == 0,
+              "[attention] {} query heads cannot be shared among {} key heads", q.size(2),
+              k.size(2));
+  COEUS_CHECK(mask.batch_size() == q.size(0) && mask.query_length() == q.size(1) &&
+                  mask.key_length() == k.size(1),
+              "[attention] the mask is for {} rows of {} queries and {} keys, but q is {} and k {}",
+              mask.batch_size(), mask.query_length(), mask.key_length(), q.sizes(), k.sizes());
+}
+
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                      const BlockMask& mask, const AttentionOptions& options) {
-  check(q, k, v, mask);
+  check_attention_arguments(q, k, v, mask);
   // Autocast would round what an engine keeps in more precision.
   const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
   const double scale = options.scale.value_or(1.0 / std::sqrt(static_cast<double>(q.size(3))));

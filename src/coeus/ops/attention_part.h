@@ -9,6 +9,11 @@
 
 namespace coeus {
 
+/// Throws Error when shapes, dtypes or devices disagree, with each other or with the mask: what
+/// coeus::attention checks, and nothing below does.
+void check_attention_arguments(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                               const BlockMask& mask);
+
 /// Attention over a set of keys: as if there were no others.
 struct AttentionPart {
   at::Tensor out;  ///< [batch, queries, heads, value_dim]; 0 for a query that sees none of them
@@ -36,6 +41,9 @@ AttentionGradients attention_part_backward(AttentionEngine engine, const at::Ten
 /// The attention over the keys of both, which have none in common, in the dtype of the lse (Dao et
 /// al., arXiv 2205.14135, section 3.1). An undefined `a` stands for no keys.
 AttentionPart merged(const AttentionPart& a, const AttentionPart& b);
+
+/// The mask as bool [batch, 1, queries, keys] on the given device, true where a query sees a key.
+at::Tensor dense_mask(const BlockMask& mask, const at::Device& device);
 
 /// The engines' own, as attention_part and attention_part_backward call them.
 AttentionPart reference_part(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,

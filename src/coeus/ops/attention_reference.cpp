@@ -10,18 +10,6 @@ namespace coeus {
 
 namespace {
 
-/// The mask as bool [batch, 1, queries, keys] on the given device.
-at::Tensor dense_mask(const BlockMask& mask, const at::Device& device) {
-  at::Tensor dense = at::empty({mask.batch_size(), 1, mask.query_length(), mask.key_length()},
-                               at::TensorOptions().dtype(at::kBool));
-  for (int64_t row = 0; row < mask.batch_size(); ++row) {
-    const std::vector<uint8_t> bytes = mask.to_dense(row);
-    if (!bytes.empty())
-      std::memcpy(dense.select(0, row).mutable_data_ptr(), bytes.data(), bytes.size());
-  }
-  return dense.to(device);
-}
-
 /// What both passes of the plain formula begin with; heads come before tokens.
 struct DenseScores {
   at::Tensor q, k, v;  ///< [batch, heads, tokens, dim], in float32 or double, keys repeated
@@ -54,6 +42,17 @@ at::Tensor summed_by_key_head(const at::Tensor& grad, int64_t shared) {
 }
 
 }  // namespace
+
+at::Tensor dense_mask(const BlockMask& mask, const at::Device& device) {
+  at::Tensor dense = at::empty({mask.batch_size(), 1, mask.query_length(), mask.key_length()},
+                               at::TensorOptions().dtype(at::kBool));
+  for (int64_t row = 0; row < mask.batch_size(); ++row) {
+    const std::vector<uint8_t> bytes = mask.to_dense(row);
+    if (!bytes.empty())
+      std::memcpy(dense.select(0, row).mutable_data_ptr(), bytes.data(), bytes.size());
+  }
+  return dense.to(device);
+}
 
 AttentionPart reference_part(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                              const BlockMask& mask, double scale) {

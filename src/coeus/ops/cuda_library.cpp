@@ -1,6 +1,7 @@
 #include "coeus/ops/cuda_library.h"
 
 #include <dlfcn.h>
+#include <link.h>
 #include <torch/cuda.h>
 
 #include <cstdlib>
@@ -26,11 +27,22 @@ void* open_library(const std::string& name, int flags, std::string& complaint) {
   return library;
 }
 
+/// The file that holds this code: the program, or a library that some other program has loaded.
+fs::path own_file() {
+  Dl_info info;
+  link_map* file = nullptr;
+  const int found = ::dladdr1(reinterpret_cast<const void*>(&own_file), &info,
+                              reinterpret_cast<void**>(&file), RTLD_DL_LINKMAP);
+  // The program itself has no name in the list of what is loaded.
+  if (found != 0 && *file->l_name != '\0') return file->l_name;
+  std::error_code error;
+  return fs::read_symlink("/proc/self/exe", error);
+}
+
 /// Where libcoeus_cuda.so may lie.
 std::vector<fs::path> own_library_paths() {
   if (const char* const path = std::getenv("COEUS_CUDA_LIBRARY")) return {path};
-  std::error_code error;
-  const fs::path folder = fs::read_symlink("/proc/self/exe", error).parent_path();
+  const fs::path folder = own_file().parent_path();
   return {folder / "libcoeus_cuda.so", folder.parent_path() / "lib" / "libcoeus_cuda.so"};
 }
 

@@ -33,7 +33,8 @@ bool has_cuda_driver();
 
 /// Why CUDA cannot be used here: no driver, a LibTorch without CUDA, no device. Empty when it can;
 /// then LibTorch's CUDA part and libcoeus_cuda.so have been loaded (about a second, once). The
-/// latter lies beside the program, in ../lib or where the environment's COEUS_CUDA_LIBRARY says.
+/// latter lies beside the file that holds this code (the program, or libcoeus_operators.so), in
+/// ../lib or where the environment's COEUS_CUDA_LIBRARY says.
 const std::string& load_cuda();
 
 /// What it brought along. Only after load_cuda gave no reason against it.

@@ -95,12 +95,13 @@ class CudaAttention final : public DeviceAttention {
     return "";
   }
 
-  std::string kernels(const at::Tensor& q, const at::Tensor& v) const override {
+  Kernels kernels(const at::Tensor& q, const at::Tensor& v) const override {
     cuda::AttentionBackward work;
     work.shape = shape_of(q, q, v);
     work.type = element_type(q);
     work.scale = 1;
-    return cuda::hopper_takes(work) ? "Hopper kernels" : "plain kernels";
+    if (cuda::hopper_takes(work)) return {"Hopper kernels", true};
+    return {"plain kernels", false};
   }
 
   AttentionPart forward(const at::Tensor& q_in, const at::Tensor& k_in, const at::Tensor& v_in,

@@ -11,6 +11,7 @@
 #include "coeus/ops/attention_cost.h"
 #include "coeus/ops/attention_part.h"
 #include "coeus/ops/attention_report.h"
+#include "coeus/ops/attention_varlen.h"
 #include "coeus/ops/device_attention.h"
 
 namespace coeus {
@@ -30,6 +31,40 @@ AttentionWork work_of(const at::Tensor& q, const at::Tensor& v) {
                     : q.scalar_type() == at::kBFloat16 ? AttentionNumber::kBFloat16
                                                        : AttentionNumber::kOther,
           .threads = at::get_num_threads()};
+}
+
+bool is_list_of_runs(const BlockMask& mask) {
+  for (int64_t row = 0; row < mask.batch_size(); ++row)
+    if (!mask.segments(row)) return false;
+  return true;
+}
+
+/// On a GPU own kernels serve every mask. LibTorch's are taken where they are measured to be
+/// faster, and where only own plain ones would serve.
+EngineChoice choose_on_device(const at::Tensor& q, const at::Tensor& v, const BlockMask& mask,
+                              const std::string& refusal) {
+  const bool sdpa_takes = varlen_refusal(q, v).empty();
+  if (!refusal.empty()) {
+    if (sdpa_takes && is_list_of_runs(mask))
+      return {AttentionEngine::kSdpa, "block_sparse takes " + refusal};
+    return {AttentionEngine::kReference, "block_sparse takes " + refusal};
+  }
+  const auto kernels = device_attention(q.device().type())->kernels(q, v);
+  if (sdpa_takes && kernels.fast && is_one_run(mask)) {
+    const double ratio = own_time_over_cudnn(work_of(q, v));
+    if (ratio > 1)
+      return {AttentionEngine::kSdpa,
+              fmt::format("one run of tokens, which took {} {:.2f} times cuDNN's time for the "
+                          "nearest measured shape",
+                          kernels.name, ratio)};
+  }
+  if (sdpa_takes && !kernels.fast && is_list_of_runs(mask))
+    return {AttentionEngine::kSdpa,
+            fmt::format("runs of tokens, and block_sparse has only its {} for them here",
+                        kernels.name)};
+  return {AttentionEngine::kBlockSparse,
+          fmt::format("it serves tensors on {} under every mask, by its {}", q.device().str(),
+                      kernels.name)};
 }
 
 }  // namespace
@@ -62,13 +97,7 @@ std::string_view name_of(AttentionEngine engine) {
 EngineChoice choose_attention_engine(const at::Tensor& q, const at::Tensor& v,
                                      const BlockMask& mask) {
   const std::string refusal = block_sparse_refusal(q, v);
-  if (!q.device().is_cpu())
-    return refusal.empty()
-               ? EngineChoice{AttentionEngine::kBlockSparse,
-                              fmt::format("it serves tensors on {} under every mask, by its {}",
-                                          q.device().str(),
-                                          device_attention(q.device().type())->kernels(q, v))}
-               : EngineChoice{AttentionEngine::kReference, "block_sparse takes " + refusal};
+  if (!q.device().is_cpu()) return choose_on_device(q, v, mask, refusal);
   const AttentionWork work = work_of(q, v);
   EngineChoice choice = {AttentionEngine::kReference, ""};
   double least = reference_nanoseconds(work, mask);

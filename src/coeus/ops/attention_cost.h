@@ -30,4 +30,9 @@ double block_sparse_nanoseconds(const AttentionWork& work, const BlockMask& mask
 /// Nothing when a row of the mask is no list of dense runs (BlockMask::segments).
 std::optional<double> sdpa_nanoseconds(const AttentionWork& work, const BlockMask& mask);
 
+/// Forward and backward of plain causal attention on a GPU: how long own kernels for Hopper take,
+/// in units of what LibTorch's cuDNN takes, by the nearest measured shape (docs/benchmarks.md, "On
+/// one H200").
+double own_time_over_cudnn(const AttentionWork& work);
+
 }  // namespace coeus

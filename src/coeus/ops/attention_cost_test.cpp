@@ -77,5 +77,17 @@ TEST(AttentionCost, GrowsWithRowsHeadsAndWidthAndFallsWithThreads) {
   EXPECT_GT(shared[2], base[2]);
 }
 
+TEST(AttentionCost, OnAGpuFollowsTheNearestMeasuredShape) {
+  const auto ratio = [](int64_t heads, int64_t kv_heads, int64_t dim) {
+    return own_time_over_cudnn(
+        {.heads = heads, .kv_heads = kv_heads, .head_dim = dim, .value_dim = dim});
+  };
+  EXPECT_NEAR(ratio(64, 8, 128), 1.03, 0.005);
+  EXPECT_EQ(ratio(32, 4, 128), ratio(64, 8, 128));
+  EXPECT_LT(ratio(32, 8, 128), 0.95);
+  EXPECT_EQ(ratio(32, 16, 128), ratio(32, 8, 128)) << "2 is nearer to 4 than to 8";
+  EXPECT_EQ(ratio(32, 8, 64), ratio(32, 32, 64)) << "the head dim counts most";
+}
+
 }  // namespace
 }  // namespace coeus

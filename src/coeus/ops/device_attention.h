@@ -17,8 +17,13 @@ class DeviceAttention {
   /// Why it does not take such tensors (k is as wide as q): "head dims up to 256, got 320". Empty
   /// when it does.
   virtual std::string refusal(const at::Tensor& q, const at::Tensor& v) const = 0;
-  /// Which of the device's kernels takes such tensors, for reports: "the Hopper kernels".
-  virtual std::string kernels(const at::Tensor& q, const at::Tensor& v) const = 0;
+  /// Which of the device's kernels takes such tensors, for reports ("Hopper kernels"), and whether
+  /// it is fast or merely right.
+  struct Kernels {
+    std::string name;
+    bool fast = true;
+  };
+  virtual Kernels kernels(const at::Tensor& q, const at::Tensor& v) const = 0;
   /// Queues the work on the current stream.
   virtual AttentionPart forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                 const BlockMask& mask, double scale) = 0;

@@ -106,6 +106,7 @@ AttentionGradients by_cudnn_backward(const at::Tensor& grad_out, const at::Tenso
 }  // namespace
 
 std::string varlen_refusal(const at::Tensor& q, const at::Tensor& v) {
+  if (!q.is_cuda()) return fmt::format("tensors of the CPU and of CUDA, got {}", q.device().str());
   const auto dtype = q.scalar_type();
   if (dtype != at::kBFloat16 && dtype != at::kHalf)
     return fmt::format("bfloat16 and float16 on {}, got {}", q.device().str(),

@@ -1,5 +1,5 @@
 // coeus's attention as operators of PyTorch. `attention` is what users call; it keeps the first
-// result of `attention_with_lse`, whose gradients `attention_backward` computes. Each of those two
+// result of `attention_with_lse`, whose gradients `_attention_backward` computes. Each of those two
 // is one operator to whatever looks at a program: FakeTensor, torch.compile, the profiler.
 #include "coeus/operators/attention.h"
 
@@ -112,7 +112,7 @@ class DifferentiableAttention : public torch::autograd::Function<DifferentiableA
     COEUS_CHECK(!at::GradMode::is_enabled(),
                 "[attention] coeus::attention has no second derivative");
     static const auto op = c10::Dispatcher::singleton()
-                               .findSchemaOrThrow("coeus::attention_backward", "")
+                               .findSchemaOrThrow("coeus::_attention_backward", "")
                                .typed<decltype(coeus::backward)>();
     const variable_list saved = context->get_saved_variables();
     const auto [q, k, v] =
@@ -149,16 +149,16 @@ void define_attention(torch::Library& library) {
       "__torch__.torch.classes.coeus.BlockMask block_mask, *, float? scale=None, "
       "str engine=\"auto\") -> (Tensor, Tensor)");
   library.def(
-      "attention_backward(Tensor grad_out, Tensor q, Tensor k, Tensor v, Tensor out, Tensor lse, "
+      "_attention_backward(Tensor grad_out, Tensor q, Tensor k, Tensor v, Tensor out, Tensor lse, "
       "__torch__.torch.classes.coeus.BlockMask block_mask, *, float? scale=None, "
       "str engine=\"auto\") -> (Tensor, Tensor, Tensor)");
   // Here, and in no TORCH_LIBRARY_IMPL, which might run before the class is registered.
   for (const auto device : {c10::DispatchKey::CPU, c10::DispatchKey::CUDA}) {
     library.impl("attention_with_lse", torch::dispatch(device, &forward));
-    library.impl("attention_backward", torch::dispatch(device, &backward));
+    library.impl("_attention_backward", torch::dispatch(device, &backward));
   }
   library.impl("attention_with_lse", torch::dispatch(c10::DispatchKey::Meta, &forward_shapes));
-  library.impl("attention_backward", torch::dispatch(c10::DispatchKey::Meta, &backward_shapes));
+  library.impl("_attention_backward", torch::dispatch(c10::DispatchKey::Meta, &backward_shapes));
   library.impl("attention_with_lse", torch::dispatch(c10::DispatchKey::Autograd, &differentiable));
 }
 

@@ -4,8 +4,8 @@
 
 namespace coeus {
 
-/// Registers the operators `attention`, `attention_with_lse` and `attention_backward`. Comes after
-/// define_masks.
+/// Registers the operators `attention`, `attention_with_lse` and `_attention_backward`, which takes
+/// what forward gave as right. Comes after define_masks.
 void define_attention(torch::Library& library);
 
 }  // namespace coeus

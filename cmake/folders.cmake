@@ -64,6 +64,17 @@ function(coeus_use_torch target)
   target_precompile_headers(${target} REUSE_FROM coeus_torch_pch)
 endfunction()
 
+# coeus_run_loops_in_threads(file ...): OpenMP for the files that include ops/parallel_for.h. The precompiled
+# header is compiled without it, so they do without the header.
+function(coeus_run_loops_in_threads)
+  foreach(file ${ARGN})
+    file(STRINGS ${file} uses REGEX "ops/parallel_for.h" LIMIT_COUNT 1)
+    if(uses)
+      set_source_files_properties(${file} PROPERTIES COMPILE_OPTIONS -fopenmp SKIP_PRECOMPILE_HEADERS ON)
+    endif()
+  endforeach()
+endfunction()
+
 # coeus_folder(NAME [TORCH] [LINK target ...]): the library coeus_NAME of this folder's *.cpp (and
 # those of its subfolders that have no CMakeLists.txt of their own), and, from its *_test.cpp, the
 # test program coeus_NAME_test.
@@ -87,6 +98,7 @@ function(coeus_folder name)
   target_link_libraries(coeus_${name} PUBLIC coeus_options ${arg_LINK})
   if(arg_TORCH)
     coeus_use_torch(coeus_${name})
+    coeus_run_loops_in_threads(${sources})
   endif()
   if(tests)
     add_executable(coeus_${name}_test ${tests})
@@ -95,6 +107,7 @@ function(coeus_folder name)
                                                      GTest::gtest GTest::gtest_main)
     if(arg_TORCH)
       coeus_use_torch(coeus_${name}_test)
+      coeus_run_loops_in_threads(${tests})
     endif()
     coeus_discover_tests(coeus_${name}_test)
   endif()

@@ -12,6 +12,12 @@ if(NOT TARGET coeus_torch)
     "SHELL:-idirafter \"${COEUS_TORCH_ROOT}/include/torch/csrc/api/include\"")
   target_link_libraries(coeus_torch INTERFACE
     ${COEUS_TORCH_ROOT}/lib/libtorch_cpu.so ${COEUS_TORCH_ROOT}/lib/libc10.so)
+  # OpenMP's threads are LibTorch's own: a second runtime would start as many again.
+  file(GLOB coeus_openmp ${COEUS_TORCH_ROOT}/lib/libgomp*.so* ${COEUS_TORCH_ROOT}/../torch.libs/libgomp*.so*)
+  if(NOT coeus_openmp)
+    set(coeus_openmp gomp)
+  endif()
+  target_link_libraries(coeus_torch INTERFACE ${coeus_openmp})
   # The wheel's libraries find CUDA's runtime stubs in their sibling wheels by their own run path.
   target_link_options(coeus_torch INTERFACE
     -Wl,--allow-shlib-undefined -Wl,-rpath,${COEUS_TORCH_ROOT}/lib)

@@ -1,6 +1,5 @@
 #include "coeus/nn/init.h"
 
-#include <ATen/Parallel.h>
 #include <torch/types.h>
 
 #include <algorithm>
@@ -9,6 +8,7 @@
 #include "coeus/base/error.h"
 #include "coeus/base/random.h"
 #include "coeus/ops/fused_operations.h"
+#include "coeus/ops/parallel_for.h"
 
 namespace coeus::nn {
 

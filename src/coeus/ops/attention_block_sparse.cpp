@@ -1,5 +1,4 @@
 // Block-sparse flash attention on the CPU: shares the kernels' work out to the threads.
-#include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/types.h>
 
@@ -16,6 +15,7 @@
 #include "coeus/ops/cpu_dispatch.h"
 #include "coeus/ops/device_attention.h"
 #include "coeus/ops/kept_results.h"
+#include "coeus/ops/parallel_for.h"
 #include "coeus/ops/saved_mask.h"
 
 namespace coeus {

@@ -1,6 +1,5 @@
 #include "coeus/ops/rms_norm.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/autocast_mode.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/types.h>
@@ -8,6 +7,7 @@
 #include "coeus/base/error.h"
 #include "coeus/ops/cpu_dispatch.h"
 #include "coeus/ops/fused_operations.h"
+#include "coeus/ops/parallel_for.h"
 
 namespace coeus {
 

@@ -1,6 +1,5 @@
 #include "coeus/ops/rope.h"
 
-#include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/types.h>
 
@@ -9,6 +8,7 @@
 #include "coeus/base/error.h"
 #include "coeus/ops/cpu_dispatch.h"
 #include "coeus/ops/fused_operations.h"
+#include "coeus/ops/parallel_for.h"
 
 namespace coeus {
 

@@ -1,12 +1,12 @@
 #include "coeus/ops/swiglu.h"
 
-#include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/types.h>
 
 #include "coeus/base/error.h"
 #include "coeus/ops/cpu_dispatch.h"
 #include "coeus/ops/fused_operations.h"
+#include "coeus/ops/parallel_for.h"
 
 namespace coeus {
 

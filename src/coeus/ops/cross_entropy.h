@@ -2,6 +2,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
+
 #include "coeus/base/ignored_label.h"
 
 namespace coeus {
@@ -14,5 +16,8 @@ at::Tensor cross_entropy_sum(const at::Tensor& logits, const at::Tensor& labels)
 
 /// The same by plain tensor operations: what `cross_entropy_sum` is tested against.
 at::Tensor cross_entropy_sum_reference(const at::Tensor& logits, const at::Tensor& labels);
+
+/// What may take the place of `cross_entropy_sum`: for logits that are spread over ranks.
+using CrossEntropy = std::function<at::Tensor(const at::Tensor& logits, const at::Tensor& labels)>;
 
 }  // namespace coeus

@@ -1,6 +1,5 @@
 #include "coeus/ops/grouped_linear.h"
 
-#include <ATen/autocast_mode.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/types.h>
 
@@ -127,11 +126,7 @@ at::Tensor grouped_linear(const at::Tensor& x_in, const at::Tensor& weight_in,
               ends.device().str());
   at::Tensor x = x_in.contiguous(), weight = weight_in;
   const at::DeviceType device = x.device().type();
-  if (at::autocast::is_autocast_enabled(device)) {
-    const at::ScalarType dtype = at::autocast::get_autocast_dtype(device);
-    x = at::autocast::cached_cast(dtype, x, device);
-    weight = at::autocast::cached_cast(dtype, weight, device);
-  }
+  cast_for_autocast(x, weight);
   // Where other ranks hold experts, this one's may have no rows, or it may have none.
   const bool empty = x.size(0) == 0;
   const bool grouped_mm = use_grouped_mm && suits_grouped_mm(x, weight) && !empty;

@@ -92,22 +92,13 @@ class Product : public torch::autograd::Function<Product> {
   }
 };
 
-/// x and the weight in autocast's dtype, where that is on.
-void autocast(at::Tensor& x, at::Tensor& weight) {
-  const at::DeviceType device = x.device().type();
-  if (!at::autocast::is_autocast_enabled(device)) return;
-  const at::ScalarType dtype = at::autocast::get_autocast_dtype(device);
-  x = at::autocast::cached_cast(dtype, x, device);
-  weight = at::autocast::cached_cast(dtype, weight, device);
-}
-
 /// By own Function, whose weight gradient can be left to a queue.
 at::Tensor own_linear(at::Tensor x, const at::Tensor& weight, Engine engine,
                       const c10::intrusive_ptr<WeightGradientQueue>& queue) {
   std::vector<int64_t> shape = x.sizes().vec();
   shape.back() = weight.size(0);
   at::Tensor cast = weight;
-  autocast(x, cast);
+  cast_for_autocast(x, cast);
   x = x.reshape({-1, x.size(-1)}).contiguous();
   // Without a queue the cast's own history takes the gradient to the weight.
   const bool by_history = queue == nullptr || cast.is_same(weight);
@@ -121,6 +112,14 @@ at::Tensor own_linear(at::Tensor x, const at::Tensor& weight, Engine engine,
 
 at::Tensor linear_reference(const at::Tensor& x, const at::Tensor& weight) {
   return at::linear(x, weight);
+}
+
+void cast_for_autocast(at::Tensor& x, at::Tensor& weight) {
+  const at::DeviceType device = x.device().type();
+  if (!at::autocast::is_autocast_enabled(device)) return;
+  const at::ScalarType dtype = at::autocast::get_autocast_dtype(device);
+  x = at::autocast::cached_cast(dtype, x, device);
+  weight = at::autocast::cached_cast(dtype, weight, device);
 }
 
 at::Tensor product_with_transpose(const at::Tensor& a, const at::Tensor& b) {

@@ -18,4 +18,7 @@ at::Tensor linear_reference(const at::Tensor& x, const at::Tensor& weight);
 /// transposed view. Equal dtypes.
 at::Tensor product_with_transpose(const at::Tensor& a, const at::Tensor& b);
 
+/// Casts both factors of a product to autocast's dtype, where that is on for x's device.
+void cast_for_autocast(at::Tensor& x, at::Tensor& weight);
+
 }  // namespace coeus

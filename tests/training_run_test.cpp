@@ -76,6 +76,14 @@ TEST_F(TrainingRun, GradientAccumulationEqualsOneLargeBatch) {
   EXPECT_TRUE(comparison.within()) << comparison_table(comparison, {});
 }
 
+TEST_F(TrainingRun, ALossByChunksIsThatOfAllLogitsAtOnce) {
+  const LossCurve at_once = losses("at_once", {});
+  const LossCurve by_chunks = losses("by_chunks", {"--training.loss_chunk_size=50"});
+  const Comparison comparison =
+      compare_curves(at_once, by_chunks, {.loss_absolute = 2e-5, .grad_norm_relative = 2e-3});
+  EXPECT_TRUE(comparison.within()) << comparison_table(comparison, {});
+}
+
 TEST_F(TrainingRun, AResumedRunContinuesBitForBit) {
   expect_resume_is_exact({"--checkpoint.enable", "--checkpoint.interval=3",
                           "--checkpoint.keep_latest_k=0", "--model.flavor=debugmodel_flex_attn"},

@@ -226,8 +226,8 @@ void train(const Arguments& arguments, JobRanks& ranks) {
     const auto divisor = static_cast<double>(batch.valid_labels);
     PipelineRuntime pipeline = make_pipeline(*part, groups, batch, whole->hidden_size());
     double loss = pipeline.run({tensors.tokens, tensors.labels, tensors.positions, batch.masks},
-                               [&](const at::Tensor& logits, const at::Tensor& labels) {
-                                 return part->model().cross_entropy(logits, labels) / divisor;
+                               [&](const at::Tensor& normed, const at::Tensor& labels) {
+                                 return part->model().loss_of(normed, labels) / divisor;
                                });
     // A rank has the labels of its tokens alone, and none but the last stage has any.
     loss = sum_over(*groups.loss, loss, "loss");

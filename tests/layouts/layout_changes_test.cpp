@@ -122,6 +122,32 @@ TEST_F(LayoutChange, ValidationIsOfTheWholeBatch) {
   ASSERT_EQ(one.size(), 3U);
   EXPECT_EQ(losses(kTensorAndShard, "tp"), one);
   EXPECT_EQ(losses(kPipeline, "pp"), one);
+  EXPECT_EQ(losses(layout_of(1, 1, "--training.loss_chunk_size=100"), "by_chunks"), one);
+}
+
+/// What a run says of its exchanges: kind, group, calls and MiB of each.
+std::vector<std::string> exchanges(const std::string& log) {
+  std::vector<std::string> lines;
+  const std::regex line("\n(  [a-z_]+ +[a-z_]+ +[0-9.]+ +[0-9.]+) +[0-9.]+(?=\n)");
+  for (std::sregex_iterator at(log.begin(), log.end(), line), end; at != end; ++at)
+    lines.push_back((*at)[1]);
+  return lines;
+}
+
+TEST_F(LayoutChange, ALossByChunksGathersAndReducesItsWeightOnce) {
+  const auto of_run = [&](const Layout& layout, const std::string& flags) {
+    const TemporaryFolder folder;
+    const Outcome run =
+        run_in_layout(kLlama3, layout, "--training.steps=2 " + flags, folder.path() / "run");
+    EXPECT_EQ(run.exit_code, 0) << run.output;
+    return exchanges(run.output);
+  };
+  const std::string chunks = "--training.loss_chunk_size=30";
+  const auto at_once = of_run(kFsdp4, "");
+  EXPECT_GE(at_once.size(), 3U);
+  EXPECT_EQ(of_run(kFsdp4, chunks), at_once);
+  // Where logits are spread over ranks, each chunk is exchanged.
+  EXPECT_NE(of_run(kTensorAndShard, chunks), of_run(kTensorAndShard, ""));
 }
 
 TEST_F(LayoutChange, DegreesThatDoNotFitAreRefusedBeforeAnythingIsMade) {

@@ -23,6 +23,7 @@ std::string experts(int degree, int tensor_degree = 1) {
 }
 
 constexpr const char* kLayersPerStage = " --parallelism.pipeline_parallel_layers_per_stage=";
+constexpr const char* kLossByChunks = " --training.loss_chunk_size=100";
 constexpr const char* kLlama3 = "llama3 debugmodel_flex_attn";
 constexpr const char* kIrope = "llama4 debugmodel_irope";
 constexpr const char* kDeepSeek = "deepseek_v3 debugmodel";
@@ -93,6 +94,18 @@ const std::vector<Layout>& layouts() {
       {"pp+fsdp+tp+ep+etp", 8, 2,
        shard(2) + tensor(2) + pipeline(2, "Interleaved1F1B") + experts(2, 2), true},
       {"hsdp+ep", 8, 8, shard(4) + replicate(2) + experts(2), true},
+      {"gradient_accumulation, loss by chunks",
+       2,
+       2,
+       shard(2) + " --training.local_batch_size=2 --training.global_batch_size=8" + kLossByChunks,
+       false,
+       {kLlama3}},
+      {"pp_tp, loss by chunks",
+       4,
+       1,
+       shard(1) + tensor(2) + pipeline(2, "1F1B") + kLossByChunks,
+       false,
+       {kDeepSeek}},
       // Products that TorchTitan refuses or does not test.
       {"ddp+tp+pp", 8, 2, shard(1) + replicate(2) + tensor(2) + pipeline(2, "1F1B")},
       {"hsdp+pp_zbv", 8, 4, shard(2) + replicate(2) + pipeline(2, "ZBVZeroBubble")},

@@ -49,14 +49,19 @@ void Decoder::move_buffers(const at::Device& device) {
   if (rope_table_.defined()) rope_table_ = rope_table_.to(device);
 }
 
-at::Tensor Decoder::forward(const at::Tensor& tokens, const at::Tensor& positions,
-                            const AttentionMasks& masks) {
-  return logits(run_blocks(embed(tokens), ordered_inputs(positions, masks)));
+at::Tensor Decoder::hidden_states(const at::Tensor& tokens, const at::Tensor& positions,
+                                  const AttentionMasks& masks, const ImageTensors& images) {
+  COEUS_CHECK(
+      images.count() == 0,
+      "[Model] the batch holds {} images and this model reads text alone; take model.name = "
+      "\"vlm\" or data without images",
+      images.grids.size());
+  return normed(run_blocks(embed(tokens), ordered_inputs(positions, masks)));
 }
 
 at::Tensor Decoder::forward_cached(const at::Tensor& tokens, const at::Tensor& positions,
                                    const AttentionMasks& masks, nn::KeyValueCache& cache) {
-  return logits(run_blocks(embed(tokens), ordered_inputs(positions, masks, &cache)));
+  return output(normed(run_blocks(embed(tokens), ordered_inputs(positions, masks, &cache))));
 }
 
 std::vector<std::string> Decoder::pipeline_modules() const {
@@ -102,8 +107,7 @@ at::Tensor Decoder::forward_part(const at::Tensor& input, const at::Tensor& posi
                                  const AttentionMasks& masks) {
   at::Tensor h = tok_embeddings_ ? tok_embeddings_(input) : input;
   h = run_blocks(h, ordered_inputs(positions, masks));
-  if (norm_) h = norm_(h);
-  return output_ || tied_output_ ? output(h) : h;
+  return norm_ ? norm_(h) : h;
 }
 
 at::Tensor Decoder::embed(const at::Tensor& tokens) {
@@ -122,16 +126,24 @@ at::Tensor Decoder::run_blocks(at::Tensor h, const nn::OrderedInputs& inputs) {
   return h;
 }
 
-at::Tensor Decoder::logits(const at::Tensor& h) {
-  COEUS_CHECK(norm_, "[Decoder::logits] this part of a model is only {}",
+at::Tensor Decoder::normed(const at::Tensor& h) {
+  COEUS_CHECK(norm_, "[Decoder::normed] this part of a model is only {}",
               fmt::join(pipeline_modules(), ", "));
-  return output(norm_(h));
+  return norm_(h);
 }
 
 at::Tensor Decoder::output(const at::Tensor& normed) {
   COEUS_CHECK(output_ || tied_output_, "[Decoder::output] this part of a model is only {}",
               fmt::join(pipeline_modules(), ", "));
   return output_ ? output_(normed) : tied_output_(normed);
+}
+
+at::Tensor Decoder::loss_by_chunks(const at::Tensor& normed, const at::Tensor& labels,
+                                   int64_t chunk_size, const CrossEntropy& cross_entropy) {
+  COEUS_CHECK(output_ || tied_output_, "[Decoder::loss_by_chunks] this part of a model is only {}",
+              fmt::join(pipeline_modules(), ", "));
+  return output_ ? output_->cross_entropy_sum(normed, labels, chunk_size, cross_entropy)
+                 : tied_output_->cross_entropy_sum(normed, labels, chunk_size, cross_entropy);
 }
 
 AttentionMasks Decoder::get_attention_masks(std::span<const SequenceLayout> rows) const {
@@ -194,8 +206,8 @@ Model::ActivationBytes Decoder::activation_bytes_per_token(int64_t element_size)
   // The residual stream stays float32 under autocast: input, middle, and their normed copies.
   bytes.block_input = 4 * dim;
   bytes.block = 4 * 4 * dim + block_bytes_per_token(size);
-  // Logits and their gradient, and the last norm.
-  if (output_ || tied_output_) bytes.outside += 2 * size * static_cast<double>(sizes_.vocab_size);
+  if (output_ || tied_output_) bytes.logits = 2 * size * static_cast<double>(sizes_.vocab_size);
+  // The last norm.
   if (norm_) bytes.outside += 8 * dim;
   return bytes;
 }

@@ -30,8 +30,11 @@ struct DecoderSizes {
 /// named as TorchTitan names them: tok_embeddings, layers.N, norm, output.
 class Decoder : public Model {
  public:
-  at::Tensor forward(const at::Tensor& tokens, const at::Tensor& positions,
-                     const AttentionMasks& masks) override;
+  at::Tensor hidden_states(const at::Tensor& tokens, const at::Tensor& positions,
+                           const AttentionMasks& masks, const ImageTensors& images) override;
+  at::Tensor output(const at::Tensor& normed) override;
+  at::Tensor loss_by_chunks(const at::Tensor& normed, const at::Tensor& labels, int64_t chunk_size,
+                            const CrossEntropy& cross_entropy) override;
   at::Tensor forward_cached(const at::Tensor& tokens, const at::Tensor& positions,
                             const AttentionMasks& masks, nn::KeyValueCache& cache) override;
   /// "tok_embeddings", "layers.0", …, "norm", "output".
@@ -53,12 +56,12 @@ class Decoder : public Model {
   double flops_per_token(int64_t seq_len) const override;
   ActivationBytes activation_bytes_per_token(int64_t element_size) const override;
 
-  /// The three parts of forward, for models that look at what passes between them. tokens: int64
-  /// [batch, seq]; the others [batch, seq, dim]. `run_blocks` throws Error when `inputs` lack a
-  /// mask that the blocks take, the others for a part of a model without these modules.
+  /// The three parts of hidden_states, for models that look at what passes between them. tokens:
+  /// int64 [batch, seq]; the others [batch, seq, dim]. `run_blocks` throws Error when `inputs` lack
+  /// a mask that the blocks take, the others for a part of a model without these modules.
   at::Tensor embed(const at::Tensor& tokens);
   at::Tensor run_blocks(at::Tensor h, const nn::OrderedInputs& inputs);
-  at::Tensor logits(const at::Tensor& h);
+  at::Tensor normed(const at::Tensor& h);
 
   /// What blocks need to know of the order of tokens beside the masks.
   nn::OrderedInputs ordered_inputs(const at::Tensor& positions, const AttentionMasks& masks,
@@ -74,9 +77,6 @@ class Decoder : public Model {
   /// What OrderedInputs hand to the blocks: a model without weights (on the meta device) needs
   /// none.
   void set_rope_table(const at::Tensor& table);
-
-  /// The last projection alone, for hidden states that have been normed.
-  at::Tensor output(const at::Tensor& normed);
 
   /// Bytes that a block keeps for backward beside the residual stream and its norms.
   virtual double block_bytes_per_token(double element_size) const = 0;

@@ -5,34 +5,34 @@
 #include <set>
 
 #include "coeus/base/error.h"
-#include "coeus/ops/cross_entropy.h"
 
 namespace coeus {
 
-at::Tensor Model::cross_entropy(const at::Tensor& logits, const at::Tensor& labels) const {
-  return cross_entropy_ ? cross_entropy_(logits, labels) : cross_entropy_sum(logits, labels);
+at::Tensor Model::forward(const at::Tensor& tokens, const at::Tensor& positions,
+                          const AttentionMasks& masks) {
+  return output(hidden_states(tokens, positions, masks, {}));
 }
 
 at::Tensor Model::loss_sum(const at::Tensor& tokens, const at::Tensor& labels,
                            const at::Tensor& positions, const AttentionMasks& masks) {
-  return cross_entropy(forward(tokens, positions, masks), labels);
+  return loss_of(hidden_states(tokens, positions, masks, {}), labels);
+}
+
+at::Tensor Model::loss_of(const at::Tensor& normed, const at::Tensor& labels) {
+  return loss_chunk_size_ > 0 ? loss_by_chunks(normed, labels, loss_chunk_size_, cross_entropy_)
+                              : cross_entropy_(output(normed), labels);
 }
 
 at::Tensor Model::forward_with_images(const at::Tensor& tokens, const at::Tensor& positions,
                                       const AttentionMasks& masks, const ImageTensors& images) {
-  COEUS_CHECK(
-      images.count() == 0,
-      "[Model] the batch holds {} images and this model reads text alone; take model.name = "
-      "\"vlm\" or data without images",
-      images.grids.size());
-  return forward(tokens, positions, masks);
+  return output(hidden_states(tokens, positions, masks, images));
 }
 
 at::Tensor Model::loss_sum_with_images(const at::Tensor& tokens, const at::Tensor& labels,
                                        const at::Tensor& positions, const AttentionMasks& masks,
                                        const ImageTensors& images) {
   if (images.count() == 0 && patch_dim() == 0) return loss_sum(tokens, labels, positions, masks);
-  return cross_entropy(forward_with_images(tokens, positions, masks, images), labels);
+  return loss_of(hidden_states(tokens, positions, masks, images), labels);
 }
 
 at::Tensor Model::forward_cached(const at::Tensor&, const at::Tensor&, const AttentionMasks&,

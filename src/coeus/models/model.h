@@ -3,7 +3,6 @@
 
 #include <torch/nn/module.h>
 
-#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -16,6 +15,7 @@
 #include "coeus/mask/sequence_layout.h"
 #include "coeus/nn/block.h"
 #include "coeus/nn/moe/load_balance.h"
+#include "coeus/ops/cross_entropy.h"
 
 namespace coeus {
 
@@ -42,28 +42,42 @@ class Model : public torch::nn::Module {
  public:
   /// tokens: int64 [batch, seq]; positions: int32 [batch, seq], what rotary embedding sees; masks:
   /// as get_attention_masks named them. Returns logits [batch, seq, vocab].
-  virtual at::Tensor forward(const at::Tensor& tokens, const at::Tensor& positions,
-                             const AttentionMasks& masks) = 0;
+  at::Tensor forward(const at::Tensor& tokens, const at::Tensor& positions,
+                     const AttentionMasks& masks);
 
-  /// What training minimises, summed over labels: cross_entropy_sum of forward's logits, unless the
-  /// model predicts more than the next token. labels: int64 [batch, seq], kIgnoredLabel for none;
-  /// the others as in forward.
+  /// What training minimises, summed over labels: the loss of the next token, unless the model
+  /// predicts more. labels: int64 [batch, seq], kIgnoredLabel for none; the others as in forward.
   virtual at::Tensor loss_sum(const at::Tensor& tokens, const at::Tensor& labels,
                               const at::Tensor& positions, const AttentionMasks& masks);
 
-  /// Takes the place of cross_entropy_sum in all losses: for logits that are spread over ranks.
-  using CrossEntropy =
-      std::function<at::Tensor(const at::Tensor& logits, const at::Tensor& labels)>;
-  void set_cross_entropy(CrossEntropy f) { cross_entropy_ = std::move(f); }
-
   /// As forward and loss_sum, for rows whose tokens `images.token` stand for the patches of images,
-  /// in the same order; masks: those of get_image_masks too. Throws Error for images in a model of
-  /// text alone (the default) and for more or fewer patches than such tokens.
-  virtual at::Tensor forward_with_images(const at::Tensor& tokens, const at::Tensor& positions,
-                                         const AttentionMasks& masks, const ImageTensors& images);
-  virtual at::Tensor loss_sum_with_images(const at::Tensor& tokens, const at::Tensor& labels,
-                                          const at::Tensor& positions, const AttentionMasks& masks,
-                                          const ImageTensors& images);
+  /// in the same order; masks: those of get_image_masks too. Throw Error for images in a model of
+  /// text alone and for more or fewer patches than such tokens.
+  at::Tensor forward_with_images(const at::Tensor& tokens, const at::Tensor& positions,
+                                 const AttentionMasks& masks, const ImageTensors& images);
+  at::Tensor loss_sum_with_images(const at::Tensor& tokens, const at::Tensor& labels,
+                                  const at::Tensor& positions, const AttentionMasks& masks,
+                                  const ImageTensors& images);
+
+  /// All of forward_with_images but the last projection: normed hidden states [batch, seq,
+  /// hidden_size()].
+  virtual at::Tensor hidden_states(const at::Tensor& tokens, const at::Tensor& positions,
+                                   const AttentionMasks& masks, const ImageTensors& images) = 0;
+  /// The last projection: the logits [batch, seq, vocab] of normed hidden states.
+  virtual at::Tensor output(const at::Tensor& normed) = 0;
+  /// The next token's loss of normed hidden states, summed over labels: cross_entropy_sum of their
+  /// logits, which are never all there where set_loss_chunk_size says so. labels: int64 [batch,
+  /// seq].
+  at::Tensor loss_of(const at::Tensor& normed, const at::Tensor& labels);
+  /// By chunks, with `cross_entropy` of each: as linear_cross_entropy_sum with the weight of the
+  /// last projection.
+  virtual at::Tensor loss_by_chunks(const at::Tensor& normed, const at::Tensor& labels,
+                                    int64_t chunk_size, const CrossEntropy& cross_entropy) = 0;
+
+  /// Takes the place of cross_entropy_sum in all losses: for logits that are spread over ranks.
+  void set_cross_entropy(CrossEntropy f) { cross_entropy_ = std::move(f); }
+  /// How many tokens' logits a loss makes at a time; 0, as at first: all at once.
+  void set_loss_chunk_size(int64_t tokens) { loss_chunk_size_ = tokens; }
 
   /// As forward, for tokens that continue those which `cache` has seen: the masks are for these
   /// tokens as queries and all tokens, earlier ones first, as keys. Hands the cache to the blocks
@@ -78,14 +92,14 @@ class Model : public torch::nn::Module {
   /// Releases all of pipeline_modules() but the given ones: the model becomes a part, whose
   /// parameters keep their names. Throws Error for a name that it does not have.
   virtual void keep_modules(const std::vector<std::string>& names);
-  /// What the modules that are left make of `input`: tokens as forward takes them where the first
-  /// module is among them, else hidden states [batch, seq, hidden_size()]. Returns logits where the
-  /// last is, else hidden states.
+  /// What the modules that are left, but for the output, make of `input`: tokens as forward takes
+  /// them where the first module is among them, else hidden states [batch, seq, hidden_size()].
+  /// Returns hidden states, normed where the norm is: for output() and loss_of() in the last part.
   virtual at::Tensor forward_part(const at::Tensor& input, const at::Tensor& positions,
                                   const AttentionMasks& masks);
   /// Why the model cannot be cut into parts ("its output …"); empty when it can.
   virtual std::string pipeline_obstacle() const { return "it has no parts"; }
-  /// The width of the hidden states that pass from part to part.
+  /// The width of the hidden states.
   virtual int64_t hidden_size() const { return 0; }
 
   /// The masks that this model's layers want for a batch of the given rows. Changes nothing and may
@@ -142,10 +156,11 @@ class Model : public torch::nn::Module {
   virtual double flops_per_token(int64_t seq_len) const = 0;
 
   /// Bytes that forward keeps for backward for each token of a row of seq_len (an estimate, in
-  /// activations of `element_size` bytes, without activation checkpointing): of one block, and of
-  /// all that stands outside the blocks.
+  /// activations of `element_size` bytes, without activation checkpointing): of one block, of the
+  /// logits and their gradient, and of all else that stands outside the blocks.
   struct ActivationBytes {
     double block = 0;
+    double logits = 0;  ///< of a token whose logits are there
     double outside = 0;
     double block_input = 0;  ///< what a recomputed block keeps
   };
@@ -165,11 +180,9 @@ class Model : public torch::nn::Module {
   /// parallelism balances all of them at once. A mask that is not named counts as one layer.
   virtual std::map<std::string, int64_t> layers_by_mask() const { return {}; }
 
-  /// The loss of logits as they leave the model, summed over labels.
-  at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& labels) const;
-
  private:
-  CrossEntropy cross_entropy_;
+  CrossEntropy cross_entropy_ = cross_entropy_sum;
+  int64_t loss_chunk_size_ = 0;
 };
 
 /// Throws ConfigError unless pipeline parallelism can cut the model; `name`: as it is configured

@@ -16,6 +16,7 @@ ModelPart::ModelPart(const PartOptions& options, const ParallelGroups& groups) :
     model_ = build_model(options.model);
   }
   if (options.modules) model_->keep_modules(*options.modules);
+  model_->set_loss_chunk_size(options.loss_chunk_size);
   parameters_ = std::make_unique<ShardedParameters>(*model_);
   tensor_ = std::make_unique<TensorParallel>(groups_, *model_, *parameters_, options.tensor);
   ModelParallel parallel = {*tensor_};

@@ -22,6 +22,7 @@ struct PartOptions {
   ModelOptions model;
   /// Those of the model's pipeline_modules() that this part has; nothing: all of the model.
   std::optional<std::vector<std::string>> modules;
+  int64_t loss_chunk_size = 0;  ///< see Model::set_loss_chunk_size
   ActivationCheckpointConfig activation_checkpoint;
   TensorParallel::Options tensor;
   FsdpOptions fsdp;

@@ -33,7 +33,8 @@ struct Training {
   at::ScalarType dtype = at::kDouble;
   ActivationCheckpointConfig recompute = {.mode = "none"};
   bool loss_parallel = true;
-  bool autocast = false;  ///< to bfloat16
+  int64_t loss_chunk_size = 0;  ///< of the split model
+  bool autocast = false;        ///< to bfloat16
 };
 
 /// Losses, and by name gradients and what becomes of experts' biases.
@@ -106,6 +107,7 @@ struct Split {
     TensorParallel tensor(groups, *model, parameters, {.loss_parallel = training.loss_parallel});
     ModelParallel parallel = {tensor};
     parallelize(*model, training.family, parallel);
+    model->set_loss_chunk_size(training.loss_chunk_size);
     apply_expert_parallel(*model, parameters, groups);
     parameters.materialize();
     const auto slices = parameters.slices();
@@ -332,6 +334,15 @@ TEST(TensorParallelQwen3, AgreesWithOneRank) {
   for (const Qwen3Kind kind : {Qwen3Kind::kDense, Qwen3Kind::kTied})
     for (const int64_t tp : {2, 4}) expect_the_same(qwen3_training(kind), {.tp = tp});
   expect_the_same(qwen3_training(Qwen3Kind::kExperts), {.tp = 4}, kOfScores);
+}
+
+TEST(TensorParallelModels, TheLossMayBeMadeByChunks) {
+  for (Training training :
+       {llama3_training(), qwen3_training(Qwen3Kind::kTied), deepseek_training()}) {
+    training.loss_chunk_size = 3;
+    expect_the_same(training, {.tp = 2}, kOfScores);
+    expect_the_same(training, {.dp_shard = 2, .tp = 2}, kOfScores);
+  }
 }
 
 TEST(TensorParallelExperts, LayersMayBeRecomputedAndRowsShort) {

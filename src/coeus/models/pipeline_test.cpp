@@ -17,7 +17,6 @@
 #include "coeus/models/llama4/model.h"
 #include "coeus/models/qwen3/model.h"
 #include "coeus/nn/autocast.h"
-#include "coeus/ops/cross_entropy.h"
 #include "coeus/parallel/activation_checkpoint.h"
 #include "coeus/parallel/pipeline/make_schedule.h"
 #include "coeus/parallel/pipeline/runtime.h"
@@ -129,8 +128,11 @@ PipelineBatch batch_of(const Model& model, int64_t rows) {
           .masks = model.get_attention_masks(layouts)};
 }
 
-at::Tensor loss_of(const at::Tensor& logits, const at::Tensor& labels) {
-  return cross_entropy_sum(logits, labels) / 100;
+/// That of the part with the output.
+PipelineLoss loss_of(const std::shared_ptr<Model>& last) {
+  return [last](const at::Tensor& normed, const at::Tensor& labels) {
+    return last->loss_of(normed, labels) / 100;
+  };
 }
 
 struct Result {
@@ -155,7 +157,7 @@ Result without_pipeline(MakeModel make, int64_t rows, int64_t micro_batch_size, 
     at::Tensor loss;
     {
       const nn::Autocast precision(autocast);
-      loss = loss_of(model->forward(part.tokens, part.positions, part.masks), part.labels);
+      loss = model->loss_sum(part.tokens, part.labels, part.positions, part.masks) / 100;
     }
     loss.backward();
     result.loss += loss.item<double>();
@@ -171,6 +173,7 @@ struct PipelineCase {
   int64_t micro_batch_size = 1;
   ActivationCheckpointConfig recompute = kKeepAll;
   at::ScalarType autocast = at::kFloat;
+  int64_t loss_chunk_size = 0;
 };
 
 /// One rank: its stages are parts of models of their own, as on ranks of a job.
@@ -183,6 +186,7 @@ Result run_rank(const PipelineCase& c, std::unique_ptr<StageTransport> transport
   for (const int64_t number : c.schedule.stages_of(rank)) {
     const std::shared_ptr<Model> part = c.make();
     part->keep_modules(split[number]);
+    part->set_loss_chunk_size(c.loss_chunk_size);
     part->init_weights(3);
     apply_activation_checkpoint(part->blocks(), c.recompute);
     parts.push_back(part);
@@ -196,7 +200,8 @@ Result run_rank(const PipelineCase& c, std::unique_ptr<StageTransport> transport
                            .micro_batch_size = c.micro_batch_size,
                            .autocast = c.autocast});
   Result result;
-  result.loss = runtime.run(batch_of(*parts[0], c.rows), loss_of);
+  // A rank's stages ascend, and only the last is asked for its loss.
+  result.loss = runtime.run(batch_of(*parts[0], c.rows), loss_of(parts.back()));
   if (!runtime.has_last_stage()) {
     EXPECT_EQ(result.loss, 0);
   }
@@ -334,6 +339,21 @@ TEST(Pipeline, RecomputedLayersUnderAutocastToo) {
   }
 }
 
+TEST(Pipeline, TheLossMayBeMadeByChunks) {
+  for (const char* model : {"llama3_documents", "deepseek_v3"}) {
+    const Result whole = without_pipeline(kModels.at(model), 5, 2, false);
+    for (const char* name : {"GPipe", "1F1B", "ZBVZeroBubble"}) {
+      SCOPED_TRACE(fmt::format("{} {}", name, model));
+      expect_close(with_pipeline({.make = kModels.at(model),
+                                  .schedule = schedule_named(name, 2, 3),
+                                  .rows = 5,
+                                  .micro_batch_size = 2,
+                                  .loss_chunk_size = 10}),
+                   whole);
+    }
+  }
+}
+
 TEST(Pipeline, MoreRanksThanMicroBatches) {
   for (const char* name : {"GPipe", "1F1B", "InterleavedZeroBubble", "ZBVZeroBubble"}) {
     const int64_t ranks = schedule_traits(name).stages_per_rank == 1 ? 4 : 3;
@@ -403,7 +423,7 @@ TEST_P(MasksThroughThePipeline, EveryStageSeesThoseOfItsMicroBatch) {
       };
       PipelineRuntime(schedule, stages_of(llama4_irope, schedule, rank, note), std::move(transport),
                       {.hidden_size = 16, .micro_batch_size = size})
-          .run(batch, loss_of);
+          .run(batch, [](const at::Tensor& normed, const at::Tensor&) { return normed.sum(); });
     });
     for (int64_t stage = 0; stage < schedule.stages; ++stage) {
       auto call = seen[stage].begin();
@@ -428,13 +448,13 @@ TEST_P(MasksThroughThePipeline, EveryStageSeesThoseOfItsMicroBatch) {
   }
 }
 
-TEST(Pipeline, EvaluationGivesTheLogitsOfTheWholeForAnyNumberOfRows) {
+TEST(Pipeline, EvaluationGivesTheHiddenStatesOfTheWholeForAnyNumberOfRows) {
   const std::shared_ptr<Model> whole = drawn(llama3_documents);
   for (const int64_t rows : {1, 3, 6}) {
     const PipelineBatch batch = batch_of(*whole, rows);
     for (const char* name : {"1F1B", "ZBVZeroBubble"}) {
       const PipelineSchedule schedule = schedule_named(name, 2, 4);
-      std::vector<at::Tensor> logits;
+      std::vector<at::Tensor> states;
       for_ranks(2, [&](std::unique_ptr<StageTransport> transport) {
         const int64_t rank = transport->rank();
         PipelineRuntime(schedule, stages_of(llama3_documents, schedule, rank), std::move(transport),
@@ -442,13 +462,14 @@ TEST(Pipeline, EvaluationGivesTheLogitsOfTheWholeForAnyNumberOfRows) {
             .evaluate(batch, [&](const at::Tensor& out, const MicroBatch& part) {
               EXPECT_FALSE(out.requires_grad());
               EXPECT_EQ(out.size(0), part.rows);
-              logits.push_back(out);
+              states.push_back(out);
             });
       });
       const at::NoGradGuard no_grad;
-      const at::Tensor expected = whole->forward(batch.tokens, batch.positions, batch.masks);
-      ASSERT_FALSE(logits.empty());
-      EXPECT_TRUE(at::allclose(at::cat(logits), expected, 1e-5, 1e-6)) << name << " " << rows;
+      const at::Tensor expected =
+          whole->hidden_states(batch.tokens, batch.positions, batch.masks, {});
+      ASSERT_FALSE(states.empty());
+      EXPECT_TRUE(at::allclose(at::cat(states), expected, 1e-5, 1e-6)) << name << " " << rows;
     }
   }
 }
@@ -482,7 +503,7 @@ TEST(Pipeline, HooksTellWhenAStagesGradientsAreComplete) {
             }};
     PipelineRuntime runtime(schedule, stages, std::move(make_in_process_transports(1).front()),
                             {.hidden_size = 16, .micro_batch_size = 2, .hooks = hooks});
-    const double loss = runtime.run(batch_of(*whole, 5), loss_of);
+    const double loss = runtime.run(batch_of(*whole, 5), loss_of(parts.back()));
     EXPECT_GT(loss, 0);
     for (int64_t stage = 0; stage < schedule.stages; ++stage) {
       EXPECT_EQ(complete[stage], 1) << name;
@@ -505,7 +526,7 @@ TEST(Pipeline, WeightGradientsWaitForTheirAction) {
       {{0, [&](const at::Tensor& x, const at::Tensor& positions,
                const AttentionMasks& masks) { return model->forward_part(x, positions, masks); }}},
       std::move(make_in_process_transports(1).front()), {.hidden_size = 16, .hooks = hooks});
-  runtime.run(batch_of(*model, 2), loss_of);
+  runtime.run(batch_of(*model, 2), loss_of(model));
   for (const auto& [name, parameter] : named_parameters_of(*model)) {
     const bool is_product = name.find("attention.w") != std::string::npos ||
                             name.find("feed_forward.w") != std::string::npos ||
@@ -529,8 +550,9 @@ TEST(Pipeline, AuxiliaryLossesAreThoseOfTheWholeBatch) {
           }}},
         std::move(make_in_process_transports(1).front()),
         {.hidden_size = 16, .micro_batch_size = micro_batch_sizes.front()});
-    runtime.run(batch,
-                [](const at::Tensor& logits, const at::Tensor&) { return 0 * logits.sum(); });
+    runtime.run(batch, [&](const at::Tensor& normed, const at::Tensor&) {
+      return 0 * model->output(normed).sum();
+    });
     Result result;
     result.add(*model);
     return result;
@@ -549,7 +571,8 @@ TEST(Pipeline, WhatDoesNotFitIsRefused) {
   EXPECT_THROW(PipelineRuntime(schedule, {{1, identity}}, transport(), {}), Error);
   EXPECT_THROW(PipelineRuntime(schedule, {}, transport(), {}), Error);
   PipelineRuntime runtime(schedule, {{0, identity}}, transport(), {});
-  EXPECT_THROW(runtime.run(batch_of(*llama3_causal(), 3), loss_of), Error);
+  const auto model = llama3_causal();
+  EXPECT_THROW(runtime.run(batch_of(*model, 3), loss_of(model)), Error);
 }
 
 TEST(ModelParts, TogetherAreTheWhole) {
@@ -560,7 +583,7 @@ TEST(ModelParts, TogetherAreTheWhole) {
     std::map<std::string, at::Tensor> parameters;
     double flops = 0;
     size_t blocks = 0;
-    at::Tensor h = batch.tokens;
+    at::Tensor h = batch.tokens, logits;
     for (const auto& modules : split_into_stages(whole->pipeline_modules(), 4, 1, 1)) {
       const auto part = make();
       part->keep_modules(modules);
@@ -571,8 +594,9 @@ TEST(ModelParts, TogetherAreTheWhole) {
       flops += part->flops_per_token(kSeqLen);
       blocks += part->blocks().size();
       h = part->forward_part(h, batch.positions, batch.masks);
+      if (modules.back() == "output") logits = part->output(h);
     }
-    EXPECT_TRUE(at::equal(h, whole->forward(batch.tokens, batch.positions, batch.masks)));
+    EXPECT_TRUE(at::equal(logits, whole->forward(batch.tokens, batch.positions, batch.masks)));
     EXPECT_TRUE(at::equal(h, whole->forward_part(batch.tokens, batch.positions, batch.masks)));
     EXPECT_NEAR(flops, whole->flops_per_token(kSeqLen), 1);
     EXPECT_EQ(blocks, whole->blocks().size());

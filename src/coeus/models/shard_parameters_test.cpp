@@ -77,6 +77,7 @@ struct Layout {
   bool reshard = true;
   int64_t passes = 1;  ///< of a step, each with its part of the rank's rows
   std::string recompute = "none";
+  int64_t loss_chunk_size = 0;
 };
 
 /// Runs a step in the layout and calls `look` on every rank.
@@ -89,6 +90,7 @@ void step(const std::string& name, const std::string& flavor, const Layout& layo
       model = model_of(name, flavor);
     }
     apply_activation_checkpoint(model->blocks(), {.mode = layout.recompute});
+    model->set_loss_chunk_size(layout.loss_chunk_size);
     ShardedParameters parameters(*model);
     Fsdp fsdp(groups, parameters, {.reshard_after_forward = layout.reshard});
     shard_parameters(*model, fsdp);
@@ -173,6 +175,18 @@ TEST(ShardParameters, ServesEveryFamily) {
   expect_whole_gradients("deepseek_v3", "debugmodel_flex_attn", {.degrees = {.dp_shard = 2}});
   expect_whole_gradients("llama4", "debugmodel_irope",
                          {.degrees = {.dp_replicate = 2, .dp_shard = 2}});
+}
+
+TEST(ShardParameters, TheLossMayBeMadeByChunks) {
+  for (const char* flavor : {"debugmodel", "debugmodel_tied"})
+    for (const bool reshard : {true, false})
+      expect_whole_gradients("qwen3", flavor,
+                             {.degrees = {.dp_replicate = 2, .dp_shard = 2},
+                              .reshard = reshard,
+                              .loss_chunk_size = 10});
+  expect_whole_gradients("llama3", "debugmodel_flex_attn",
+                         {.degrees = {.dp_shard = 2}, .passes = 2, .loss_chunk_size = 10});
+  expect_whole_gradients("vlm", "debugmodel", {.degrees = {.dp_shard = 2}, .loss_chunk_size = 10});
 }
 
 TEST(ShardParameters, LayoutsOfDataParallelismAgreeToTheBit) {

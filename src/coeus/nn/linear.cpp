@@ -5,6 +5,7 @@
 #include "coeus/base/error.h"
 #include "coeus/nn/parameter.h"
 #include "coeus/ops/linear.h"
+#include "coeus/ops/linear_cross_entropy.h"
 
 namespace coeus::nn {
 
@@ -22,8 +23,20 @@ at::Tensor LinearImpl::forward(const at::Tensor& x) {
   return left(bias.defined() ? product + bias.to(product.scalar_type()) : product);
 }
 
+at::Tensor LinearImpl::cross_entropy_sum(const at::Tensor& x, const at::Tensor& labels,
+                                         int64_t chunk_size, const CrossEntropy& cross_entropy) {
+  COEUS_CHECK(!bias.defined(), "[Linear::cross_entropy_sum] not for a layer with a bias");
+  return left(linear_cross_entropy_sum(entered(x), weight, labels, chunk_size, cross_entropy));
+}
+
 at::Tensor TiedLinearImpl::forward(const at::Tensor& x) {
   return left(coeus::linear(entered(x), weight_));
+}
+
+at::Tensor TiedLinearImpl::cross_entropy_sum(const at::Tensor& x, const at::Tensor& labels,
+                                             int64_t chunk_size,
+                                             const CrossEntropy& cross_entropy) {
+  return left(linear_cross_entropy_sum(entered(x), weight_, labels, chunk_size, cross_entropy));
 }
 
 }  // namespace coeus::nn

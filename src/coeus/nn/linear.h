@@ -3,6 +3,7 @@
 #include <torch/nn/pimpl.h>
 
 #include "coeus/nn/layer.h"
+#include "coeus/ops/cross_entropy.h"
 
 namespace coeus::nn {
 
@@ -16,6 +17,12 @@ class LinearImpl : public Layer {
   /// x: [..., in_features]; returns [..., out_features].
   at::Tensor forward(const at::Tensor& x);
 
+  /// The loss of what forward would return, which is never there as a whole: see
+  /// linear_cross_entropy_sum. Hooks run as around forward, on x and on the loss. Throws Error for
+  /// a layer with a bias.
+  at::Tensor cross_entropy_sum(const at::Tensor& x, const at::Tensor& labels, int64_t chunk_size,
+                               const CrossEntropy& cross_entropy);
+
   at::Tensor weight;
   at::Tensor bias;  ///< undefined without one
 };
@@ -27,6 +34,9 @@ class TiedLinearImpl : public Layer {
   /// weight: [out_features, in_features].
   explicit TiedLinearImpl(at::Tensor weight) : weight_(std::move(weight)) {}
   at::Tensor forward(const at::Tensor& x);
+  /// As Linear's.
+  at::Tensor cross_entropy_sum(const at::Tensor& x, const at::Tensor& labels, int64_t chunk_size,
+                               const CrossEntropy& cross_entropy);
 
  private:
   at::Tensor weight_;

@@ -52,6 +52,7 @@ PartOptions job_part_options(const JobConfig& config, const Mesh& mesh, const at
   const ParallelismConfig& parallelism = config.parallelism;
   PartOptions options;
   options.model = job_model_options(config, at::kCPU, {});
+  options.loss_chunk_size = config.training.loss_chunk_size;
   options.activation_checkpoint = config.activation_checkpoint;
   options.tensor.loss_parallel = !parallelism.disable_loss_parallel;
   // In a pipeline the backward passes of all micro-batches would gather anew.

@@ -184,6 +184,15 @@ void check_context(const ParallelismConfig& parallelism, const ConfigReport& rep
         balancer));
 }
 
+void check_loss(const JobConfig& config, const ConfigReport& report, ConfigMistakes& mistakes) {
+  if (config.training.loss_chunk_size > 0 && config.parallelism.tensor_parallel_degree > 1 &&
+      config.parallelism.disable_loss_parallel)
+    mistakes.push_back(
+        fmt::format("{} = {}: makes the loss without ever holding all logits, and "
+                    "parallelism.disable_loss_parallel gathers them; set one of the two",
+                    place_of(report, "training.loss_chunk_size"), config.training.loss_chunk_size));
+}
+
 /// TorchTitan's key counts where coeus's own is not set.
 void follow_rotate_method(JobConfig& config, ConfigReport& report, ConfigMistakes& mistakes) {
   constexpr const char* kRotate = "parallelism.context_parallel_rotate_method";
@@ -240,6 +249,7 @@ void check_together(const JobConfig& config, ConfigReport& report, ConfigMistake
   check_context(config.parallelism, report, mistakes);
   check_batch(config.training, config.parallelism, report, mistakes);
   check_data(config.training, report, mistakes);
+  check_loss(config, report, mistakes);
   check_images(config, report, mistakes);
   check_checkpoint(config.checkpoint, report, mistakes);
   check_profiling(config.profiling, report, mistakes);

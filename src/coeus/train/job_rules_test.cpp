@@ -133,6 +133,18 @@ TEST(JobRules, SlackIsForTheBalancerThatUsesIt) {
               HasSubstr("would be ignored"));
 }
 
+TEST(JobRules, ALossByChunksWantsLogitsWhereTheyAre) {
+  const std::string chunks = "--training.loss_chunk_size=100";
+  const std::string gathers = "--parallelism.disable_loss_parallel";
+  const std::string splits = "--parallelism.tensor_parallel_degree=2";
+  EXPECT_EQ(refusal({chunks, gathers}), "");
+  EXPECT_EQ(refusal({chunks, splits}), "");
+  EXPECT_EQ(refusal({gathers, splits}), "");
+  EXPECT_THAT(refusal({chunks, gathers, splits}),
+              HasSubstr("training.loss_chunk_size = 100: makes the loss without ever holding all "
+                        "logits, and parallelism.disable_loss_parallel gathers them"));
+}
+
 TEST(JobRules, ATraceFitsBetweenTraces) {
   EXPECT_EQ(refusal({"--profiling.enable_profiling", "--profiling.profile_freq=4"}), "");
   EXPECT_EQ(refusal({"--profiling.profile_freq=2"}), "");
@@ -148,6 +160,7 @@ TEST(JobRules, RangesOfTheLoopsNumbers) {
                            "--training.global_batch_size=0",
                            "--training.global_batch_size=-2",
                            "--training.steps=0",
+                           "--training.loss_chunk_size=-1",
                            "--training.max_norm=0",
                            "--training.max_norm=nan",
                            "--training.seed=-1",

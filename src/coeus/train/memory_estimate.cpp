@@ -2,6 +2,8 @@
 
 #include <torch/types.h>
 
+#include <algorithm>
+
 #include "coeus/base/error.h"
 #include "coeus/ops/attention.h"
 #include "coeus/parallel/activation_checkpoint.h"
@@ -69,19 +71,32 @@ double dense_scores(const Model& model, const JobConfig& config, int64_t batch_s
          (heads * bytes_a_head + 2);
 }
 
-Peak training_peak(const Model& model, const Blocks& blocks, const JobConfig& config, int64_t cp,
-                   const Model::ActivationBytes& per_token) {
+/// How many of a pass's tokens have logits at one time.
+double tokens_with_logits(const JobConfig& config, double tokens) {
+  const auto chunk = static_cast<double>(config.training.loss_chunk_size);
+  return chunk > 0 ? std::min(chunk, tokens) : tokens;
+}
+
+Peak training_peak(const Model& model, const Blocks& blocks, const JobConfig& config,
+                   const ParallelDegrees& degrees, const Model::ActivationBytes& per_token) {
   const int64_t batch_size = config.training.local_batch_size;
   const int64_t seq_len = config.training.seq_len;
+  const double tokens = static_cast<double>(batch_size) * tokens_of_rank(seq_len, degrees.cp);
   // While one recomputed block runs backward, its own activations are there too.
   const double own = blocks.recomputed > 0 ? 1 : 0;
   const double activations = per_token.outside + (blocks.kept + own) * per_token.block +
                              blocks.recomputed * per_token.block_input;
+  // A loss by chunks keeps the gradient of its weight, in float32, for backward.
+  const int64_t kept_gradient = config.training.loss_chunk_size > 0
+                                    ? 4 * model.vocab_size() * model.hidden_size() / degrees.tp
+                                    : 0;
   // The engine keeps two float32 matrices for backward and works on two more.
-  const double scores = dense_scores(model, config, batch_size, seq_len, cp, 2 * sizeof(float));
+  const double scores =
+      dense_scores(model, config, batch_size, seq_len, degrees.cp, 2 * sizeof(float));
   // Only when it serves: a check keeps nothing of the reference beyond its layer.
   const double keeping = checks_attention(config) ? 1 : blocks.kept + own;
-  return {activations * static_cast<double>(batch_size) * tokens_of_rank(seq_len, cp),
+  return {activations * tokens + per_token.logits * tokens_with_logits(config, tokens) +
+              static_cast<double>(kept_gradient),
           scores * (keeping + 1)};
 }
 
@@ -89,10 +104,11 @@ Peak validation_peak(const Model& model, const JobConfig& config, int64_t cp,
                      const Model::ActivationBytes& per_token) {
   const ValidationConfig& validation = config.validation;
   if (!validation.enable) return {};
+  const double tokens =
+      static_cast<double>(validation.local_batch_size) * tokens_of_rank(validation.seq_len, cp);
   // Nothing is kept for backward: one block's at a time, and logits without a gradient.
-  return {(per_token.outside / 2 + per_token.block) *
-              static_cast<double>(validation.local_batch_size) *
-              tokens_of_rank(validation.seq_len, cp),
+  return {(per_token.outside / 2 + per_token.block) * tokens +
+              per_token.logits / 2 * tokens_with_logits(config, tokens),
           dense_scores(model, config, validation.local_batch_size, validation.seq_len, cp,
                        3 * sizeof(float))};
 }
@@ -112,7 +128,7 @@ std::vector<MemoryEntry> estimate_memory(const Model& model, int64_t blocks,
   const auto recomputed =
       static_cast<double>(recomputed_blocks(blocks, config.activation_checkpoint));
   const Peak training = training_peak(model, {static_cast<double>(blocks) - recomputed, recomputed},
-                                      config, degrees.cp, per_token);
+                                      config, degrees, per_token);
   const Peak validation = validation_peak(model, config, degrees.cp, per_token);
   // They are never there at the same time.
   const bool validates_more = validation.bytes() > training.bytes();

@@ -7,7 +7,7 @@
 #include "coeus/base/error.h"
 #include "coeus/nn/inner_attention.h"
 #include "coeus/ops/attention_report.h"
-#include "coeus/ops/cross_entropy.h"
+#include "coeus/ops/linear_cross_entropy.h"
 #include "coeus/train/job_model.h"
 #include "coeus/train/tensor_memory.h"
 
@@ -106,6 +106,7 @@ TEST(MemoryEstimate, WhatDoesNotFitIsRefusedWithTheTable) {
 /// Bytes of tensors at the peak of a step, above what was there before it.
 int64_t measured_peak(const JobConfig& config) {
   const auto model = build_job_model(config, at::kCPU);
+  model->set_loss_chunk_size(config.training.loss_chunk_size);
   model->init_weights(1);
   nn::report_attention(*model, std::make_shared<AttentionReport>());
   for (const auto& [name, parameter] : named_parameters_of(*model))
@@ -117,20 +118,48 @@ int64_t measured_peak(const JobConfig& config) {
   const at::Tensor positions = at::arange(length, at::kInt).expand({batch, length}).contiguous();
   const int64_t before = TensorMemory::current_bytes();
   TensorMemory::reset_peak();
-  cross_entropy_sum(model->forward(tokens, positions, model->get_attention_masks(rows)), tokens)
-      .backward();
+  model->loss_sum(tokens, tokens, positions, model->get_attention_masks(rows)).backward();
   return TensorMemory::peak_bytes() - before;
 }
 
 TEST(MemoryEstimate, IsNearWhatAStepTakes) {
   TensorMemory::install();
-  for (const char* engine : {"sdpa", "reference", "check"}) {
-    const JobConfig config = job({std::string("--attention.engine=") + engine});
+  for (const char* flag : {"--attention.engine=sdpa", "--attention.engine=reference",
+                           "--attention.engine=check", "--training.loss_chunk_size=100"}) {
+    const JobConfig config = job({flag});
     auto bytes = estimate(config);
     const double estimated = double(bytes["activations at their peak (estimate)"] + bytes[kScores] +
                                     bytes[kCheckedScores]);
-    EXPECT_NEAR(estimated / double(measured_peak(config)), 1.0, 0.25) << engine;
+    EXPECT_NEAR(estimated / double(measured_peak(config)), 1.0, 0.25) << flag;
   }
+}
+
+TEST(MemoryEstimate, ALossByChunksTakesAChunksLogitsAndItsWeightsGradient) {
+  const std::string purpose = "activations at their peak (estimate)";
+  const int64_t at_once = estimate(job({})).at(purpose);
+  const int64_t by_chunks = estimate(job({"--training.loss_chunk_size=100"})).at(purpose);
+  // 2 rows of 256 tokens; a vocabulary of 2048, hidden states of 256.
+  EXPECT_EQ(at_once - by_chunks, (2 * 256 - 100) * 2 * 4 * 2048 - 4 * 2048 * 256);
+}
+
+TEST(MemoryEstimate, ALossByChunksNeverHoldsAllLogits) {
+  TensorMemory::install();
+  constexpr int64_t kRows = 4096, kDim = 64, kVocab = 4096, kChunk = 512;
+  const at::Tensor hidden = at::randn({kRows, kDim}).requires_grad_();
+  const at::Tensor weight = at::randn({kVocab, kDim}).requires_grad_();
+  const at::Tensor labels = at::randint(kVocab, {kRows}, at::kLong);
+  const auto peak = [&](int64_t chunk_size) {
+    const int64_t before = TensorMemory::current_bytes();
+    TensorMemory::reset_peak();
+    linear_cross_entropy_sum(hidden, weight, labels, chunk_size).backward();
+    const int64_t peak = TensorMemory::peak_bytes() - before;
+    for (const at::Tensor& factor : {hidden, weight}) factor.mutable_grad().reset();
+    return peak;
+  };
+  const auto mebibytes = [](int64_t rows) { return rows * kVocab * 4; };
+  // Logits and their gradient, beside those of hidden states and weight, 1 MiB each.
+  EXPECT_GE(peak(kRows), 2 * mebibytes(kRows));
+  EXPECT_LE(peak(kChunk), 2 * mebibytes(kChunk) + 4 * (1 << 20));
 }
 
 }  // namespace

@@ -109,8 +109,8 @@ double ParallelModel::forward_backward(const Batch& batch, double divisor, bool 
   seq_len_ = batch.seq_len;
   if (pipeline_)
     return pipeline_->run(pipeline_batch(batch, device_),
-                          [&](const at::Tensor& logits, const at::Tensor& labels) {
-                            return parts_.back()->model().cross_entropy(logits, labels) / divisor;
+                          [&](const at::Tensor& normed, const at::Tensor& labels) {
+                            return parts_.back()->model().loss_of(normed, labels) / divisor;
                           });
   ModelPart& part = *parts_.front();
   const BatchTensors tensors = batch_tensors(batch, device_);
@@ -137,17 +137,17 @@ double ParallelModel::evaluate(const Batch& batch) {
   seq_len_ = batch.seq_len;
   double loss = 0;
   if (pipeline_) {
-    pipeline_->evaluate(pipeline_batch(batch, device_), [&](const at::Tensor& logits,
+    pipeline_->evaluate(pipeline_batch(batch, device_), [&](const at::Tensor& normed,
                                                             const MicroBatch& micro_batch) {
-      loss += parts_.back()->model().cross_entropy(logits, micro_batch.labels).item<double>();
+      loss += parts_.back()->model().loss_of(normed, micro_batch.labels).item<double>();
     });
   } else {
     Model& model = parts_.front()->model();
     const BatchTensors tensors = batch_tensors(batch, device_);
     parts_.front()->begin_pass(batch.seq_len, /*last=*/true);
-    const at::Tensor logits =
-        model.forward_with_images(tensors.tokens, tensors.positions, batch.masks, tensors.images);
-    loss = model.cross_entropy(logits, tensors.labels).item<double>();
+    const at::Tensor normed =
+        model.hidden_states(tensors.tokens, tensors.positions, batch.masks, tensors.images);
+    loss = model.loss_of(normed, tensors.labels).item<double>();
   }
   for (const auto& part : parts_) part->release();
   return loss;

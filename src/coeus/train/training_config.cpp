@@ -70,6 +70,11 @@ void describe(TrainingConfig& config, ConfigSection& section) {
   section.field("debug_moe_force_load_balance", config.debug_moe_force_load_balance,
                 "Deal tokens to experts in turn, whatever the router says.");
   section
+      .field("loss_chunk_size", config.loss_chunk_size,
+             "Tokens whose logits the loss makes at a time, and lets go: memory for a GPU's large "
+             "vocabulary; 0 makes all at once. Own key.")
+      .at_least(0);
+  section
       .field("positions", config.positions,
              "What RoPE counts from: the row's start, or each document's. Own key.")
       .one_of({"sequence", "document"});

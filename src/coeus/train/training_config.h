@@ -36,6 +36,7 @@ struct TrainingConfig {
   std::optional<std::int64_t> seed;
   bool deterministic = false;
   bool debug_moe_force_load_balance = false;
+  std::int64_t loss_chunk_size = 0;         ///< tokens; 0: all at once; coeus's own key
   std::string positions = "sequence";       ///< "sequence" or "document"; coeus's own key
   bool shuffle = false;                     ///< by training.seed; coeus's own key
   std::vector<MixtureEntryConfig> mixture;  ///< replaces dataset; coeus's own key

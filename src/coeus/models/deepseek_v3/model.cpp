@@ -44,7 +44,7 @@ at::Tensor Transformer::loss_sum(const at::Tensor& tokens, const at::Tensor& lab
                                  const at::Tensor& positions, const AttentionMasks& masks) {
   const nn::OrderedInputs inputs = ordered_inputs(positions, masks);
   at::Tensor h = run_blocks(embed(tokens), inputs);
-  at::Tensor loss = cross_entropy(logits(h), labels);
+  at::Tensor loss = loss_of(normed(h), labels);
   const auto depths = static_cast<int64_t>(prediction_layers_.size());
   if (depths == 0) return loss;
   // What follows a token in its row may be another rank's.
@@ -60,8 +60,7 @@ at::Tensor Transformer::loss_sum(const at::Tensor& tokens, const at::Tensor& lab
     h = layer.run(at::cat({embed(whole_rows_->own(further, mask)), h * kept}, -1), inputs);
     const at::Tensor aims =
         whole_rows_->own(shifted_left(row_labels, row_positions, depth, kIgnoredLabel).first, mask);
-    loss = loss + cross_entropy(output(h), aims) *
-                      (sizes_.prediction_loss_weight / static_cast<double>(depths));
+    loss = loss + loss_of(h, aims) * (sizes_.prediction_loss_weight / static_cast<double>(depths));
   }
   return loss;
 }

@@ -36,19 +36,13 @@ Transformer::Transformer(const Sizes& sizes, AttentionEngine engine,
   for (const auto& part : decoder_->named_children()) register_module(part.key(), part.value());
 }
 
-at::Tensor Transformer::forward(const at::Tensor& tokens, const at::Tensor& positions,
-                                const AttentionMasks& masks) {
-  return decoder_->forward(tokens, positions, decoder_masks(masks));
-}
-
 at::Tensor Transformer::forward_cached(const at::Tensor& tokens, const at::Tensor& positions,
                                        const AttentionMasks& masks, nn::KeyValueCache& cache) {
   return decoder_->forward_cached(tokens, positions, decoder_masks(masks), cache);
 }
 
-at::Tensor Transformer::forward_with_images(const at::Tensor& tokens, const at::Tensor& positions,
-                                            const AttentionMasks& masks,
-                                            const ImageTensors& images) {
+at::Tensor Transformer::hidden_states(const at::Tensor& tokens, const at::Tensor& positions,
+                                      const AttentionMasks& masks, const ImageTensors& images) {
   const at::Tensor places = (tokens == images.token).flatten().nonzero().squeeze(1);
   const int64_t wanted = images.order.defined() ? images.order.size(0) : images.count();
   COEUS_CHECK(places.size(0) == wanted,
@@ -63,7 +57,7 @@ at::Tensor Transformer::forward_with_images(const at::Tensor& tokens, const at::
     h = h.flatten(0, 1).index_copy(0, places, seen.to(h.scalar_type())).view(h.sizes());
   }
   const AttentionMasks of_decoder = decoder_masks(masks);
-  return decoder_->logits(decoder_->run_blocks(h, decoder_->ordered_inputs(positions, of_decoder)));
+  return decoder_->normed(decoder_->run_blocks(h, decoder_->ordered_inputs(positions, of_decoder)));
 }
 
 AttentionMasks Transformer::get_attention_masks(std::span<const SequenceLayout> rows) const {

@@ -25,11 +25,13 @@ class Transformer : public Model {
  public:
   Transformer(const Sizes& sizes, AttentionEngine engine, const at::TensorOptions& options);
 
-  /// Of text alone: the decoder's.
-  at::Tensor forward(const at::Tensor& tokens, const at::Tensor& positions,
-                     const AttentionMasks& masks) override;
-  at::Tensor forward_with_images(const at::Tensor& tokens, const at::Tensor& positions,
-                                 const AttentionMasks& masks, const ImageTensors& images) override;
+  at::Tensor hidden_states(const at::Tensor& tokens, const at::Tensor& positions,
+                           const AttentionMasks& masks, const ImageTensors& images) override;
+  at::Tensor output(const at::Tensor& normed) override { return decoder_->output(normed); }
+  at::Tensor loss_by_chunks(const at::Tensor& normed, const at::Tensor& labels, int64_t chunk_size,
+                            const CrossEntropy& cross_entropy) override {
+    return decoder_->loss_by_chunks(normed, labels, chunk_size, cross_entropy);
+  }
   at::Tensor forward_cached(const at::Tensor& tokens, const at::Tensor& positions,
                             const AttentionMasks& masks, nn::KeyValueCache& cache) override;
   /// The decoder's mask.
@@ -46,6 +48,7 @@ class Transformer : public Model {
   /// The encoder's, then the decoder's.
   std::vector<nn::Block*> blocks() override;
   std::vector<nn::Block*> decoder_blocks() override { return decoder_->blocks(); }
+  int64_t hidden_size() const override { return decoder_->hidden_size(); }
   int64_t vocab_size() const override { return decoder_->vocab_size(); }
   int64_t patch_dim() const override { return sizes_.encoder.patch_dim(); }
   /// As TorchTitan counts: the encoder's parameters as if every token went through them, its

@@ -201,6 +201,22 @@ TEST(Vlm, RecomputedBlocksChangeNoBit) {
   for (size_t i = 0; i < kept.size(); ++i) EXPECT_TRUE(at::equal(kept[i], recomputed[i])) << i;
 }
 
+TEST(Vlm, ALossByChunksIsThatOfAllAtOnce) {
+  const TestBatch batch;
+  const auto run = [&](int64_t chunk_size) {
+    const auto model = small_model();
+    model->set_loss_chunk_size(chunk_size);
+    std::vector<at::Tensor> results = {batch.loss(*model)};
+    results[0].backward();
+    for (const auto& [name, parameter] : named_parameters_of(*model))
+      results.push_back(parameter.grad());
+    return results;
+  };
+  const auto at_once = run(0), by_chunks = run(30);
+  for (size_t i = 0; i < at_once.size(); ++i)
+    EXPECT_TRUE(at::allclose(by_chunks[i], at_once[i], 1e-4, 1e-6)) << i;
+}
+
 TEST(Vlm, TextAloneGivesTheEncoderNoGradient) {
   const auto model = small_model();
   TestBatch batch;

@@ -54,7 +54,7 @@ struct InFlight {
 class PipelineRuntime::Run {
  public:
   Run(const PipelineRuntime& runtime, const PipelineSchedule& schedule, const PipelineBatch& batch,
-      const PipelineLoss* loss, const LogitsObserver* observer)
+      const PipelineLoss* loss, const OutputObserver* observer)
       : schedule_(schedule),
         actions_(schedule.ranks[runtime.transport_->rank()]),
         rank_of_(schedule.rank_of_stage()),
@@ -251,7 +251,7 @@ class PipelineRuntime::Run {
   StageTransport& transport_;
   const PipelineOptions& options_;
   const PipelineLoss* loss_;        ///< null in evaluation
-  const LogitsObserver* observer_;  ///< null in training
+  const OutputObserver* observer_;  ///< null in training
   const int64_t hidden_seq_len_;
   const std::vector<MicroBatch> micro_batches_;
   std::set<StageAndMicroBatch> divided_;                   ///< whose backward pass is in two parts
@@ -303,7 +303,7 @@ double PipelineRuntime::run(const PipelineBatch& batch, const PipelineLoss& loss
   return Run(*this, schedule_, batch, &loss, nullptr).execute();
 }
 
-void PipelineRuntime::evaluate(const PipelineBatch& batch, const LogitsObserver& observer) {
+void PipelineRuntime::evaluate(const PipelineBatch& batch, const OutputObserver& observer) {
   const at::NoGradGuard no_grad;
   const int64_t size = options_.micro_batch_size;
   const PipelineSchedule schedule =

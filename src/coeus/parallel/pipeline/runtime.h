@@ -14,8 +14,8 @@
 
 namespace coeus {
 
-/// A stage's modules: from tokens (in the first stage) or hidden states to hidden states or logits
-/// (in the last), for one micro-batch's positions and masks.
+/// A stage's modules: from tokens (in the first stage) or hidden states to hidden states or, in the
+/// last, to what the loss is made of, for one micro-batch's positions and masks.
 using StageForward = std::function<at::Tensor(const at::Tensor& input, const at::Tensor& positions,
                                               const AttentionMasks& masks)>;
 
@@ -25,10 +25,10 @@ struct PipelineStage {
 };
 
 /// A micro-batch's share of the loss, a scalar with a gradient; called in the last stage only.
-using PipelineLoss = std::function<at::Tensor(const at::Tensor& logits, const at::Tensor& labels)>;
+using PipelineLoss = std::function<at::Tensor(const at::Tensor& output, const at::Tensor& labels)>;
 
-/// What a rank does with the logits of validation; called in the last stage only.
-using LogitsObserver = std::function<void(const at::Tensor& logits, const MicroBatch& batch)>;
+/// What a rank does with the last stage's output in validation; called in the last stage only.
+using OutputObserver = std::function<void(const at::Tensor& output, const MicroBatch& batch)>;
 
 /// Called at what others must know of while a batch runs. All may be empty.
 struct PipelineHooks {
@@ -76,7 +76,7 @@ class PipelineRuntime {
 
   /// Forward passes alone, of a batch of any number of rows, without gradients: stage by stage in
   /// each rank. The same on every rank.
-  void evaluate(const PipelineBatch& batch, const LogitsObserver& observer);
+  void evaluate(const PipelineBatch& batch, const OutputObserver& observer);
 
  private:
   class Run;

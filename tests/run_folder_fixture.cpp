@@ -3,7 +3,6 @@
 #include "coeus/base/floating_point.h"
 #include "coeus/ops/test_device.h"
 #include "coeus/train/job_config.h"
-#include "coeus/train/trainer.h"
 
 namespace coeus {
 
@@ -24,7 +23,8 @@ std::filesystem::path RunTest::train(const std::string& name, std::vector<std::s
   all.insert(all.end(), flags.begin(), flags.end());
   const JobConfig config = load_job_config(all);
   check_training_inputs(config);
-  train_alone(config);
+  JobRanks ranks;
+  Trainer(config, ranks, reading_).train();
   return out;
 }
 

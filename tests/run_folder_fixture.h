@@ -3,11 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "coeus/base/temporary_folder.h"
 #include "coeus/train/metrics/loss_curve.h"
+#include "coeus/train/trainer.h"
 
 namespace coeus {
 
@@ -27,6 +29,8 @@ class RunTest : public testing::Test {
 
   /// `resumed` has the steps of `whole` after `step`, with the same bits.
   static void expect_continues(const LossCurve& resumed, const LossCurve& whole, int64_t step);
+
+  std::optional<Trainer::Reading> reading_;  ///< if not the device's
 
   const TemporaryFolder temporary_;
   const std::filesystem::path folder_ = temporary_.path();

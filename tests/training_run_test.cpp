@@ -261,6 +261,62 @@ TEST_F(TrainingRun, ANonFiniteGradientStopsBeforeTheUpdateAndNamesTheTensor) {
   }
 }
 
+/// As on a GPU: a step's numbers are read with the next one under way.
+class LateReading : public TrainingRun {
+ protected:
+  /// What a run wrote of every step, but for times and memory.
+  std::vector<nlohmann::json> lines_of(const std::string& name, Trainer::Reading reading) {
+    reading_ = reading;
+    losses(name, {"--model.name=llama4", "--model.flavor=debugmodel", "--checkpoint.enable",
+                  "--checkpoint.interval=3", "--validation.enable",
+                  "--validation.dataset=synthetic", "--validation.freq=5", "--validation.steps=2",
+                  "--validation.seq_len=32", "--validation.local_batch_size=3"});
+    std::vector<nlohmann::json> lines;
+    std::ifstream in(folder_ / name / "metrics.jsonl");
+    for (std::string line; std::getline(in, line);) {
+      nlohmann::json object = nlohmann::json::parse(line);
+      if (object.contains("loss"))
+        EXPECT_NEAR(
+            object["tokens_per_second"].get<double>() * object["step_seconds"].get<double>(),
+            2 * 64, 1e-6)
+            << "a step's tokens over its time";
+      for (const char* key :
+           {"tokens_per_second", "memory_gib", "tflops", "step_seconds", "data_wait_seconds",
+            "data_wait_fraction", "wall_time", "validation_seconds"})
+        object.erase(key);
+      lines.push_back(std::move(object));
+    }
+    return lines;
+  }
+
+  /// What is said of a step that is not finite.
+  std::string complaint(const std::string& name, Trainer::Reading reading) {
+    reading_ = reading;
+    try {
+      losses(name, {"--optimizer.lr=1e30", "--lr_scheduler.warmup_steps=0"});
+    } catch (const NonFiniteError& error) {
+      return error.what();
+    }
+    return "";
+  }
+};
+
+TEST_F(LateReading, ChangesNothingThatIsWritten) {
+  const auto at_once = lines_of("at_once", Trainer::Reading::kAtOnce);
+  EXPECT_EQ(at_once.size(), 8U + 2U);
+  EXPECT_EQ(lines_of("late", Trainer::Reading::kLate), at_once);
+  copy_checkpoint("late", "resumed", 3);
+  expect_continues(losses("resumed", {"--model.name=llama4", "--model.flavor=debugmodel",
+                                      "--checkpoint.enable", "--checkpoint.interval=3"}),
+                   read_loss_curve(folder_ / "at_once" / "metrics.jsonl"), 3);
+}
+
+TEST_F(LateReading, NamesTheStepThatWasNotFiniteAsItWas) {
+  const std::string at_once = complaint("at_once", Trainer::Reading::kAtOnce);
+  EXPECT_THAT(at_once, HasSubstr("step 2"));
+  EXPECT_EQ(complaint("late", Trainer::Reading::kLate), at_once);
+}
+
 TEST_F(TrainingRun, ValidationWritesItsOwnLines) {
   losses("a",
          {"--validation.enable", "--validation.dataset=synthetic", "--validation.freq=4",

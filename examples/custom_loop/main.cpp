@@ -1,10 +1,10 @@
 // Somebody else's training loop over coeus's parts: train() is the loop, and nothing in it is
 // hidden in a trainer. Batches have another number of rows, of another length, at every step.
 #include <fmt/format.h>
+#include <torch/types.h>
 
 #include <algorithm>
 #include <charconv>
-#include <cmath>
 #include <exception>
 #include <filesystem>
 #include <fstream>
@@ -33,7 +33,6 @@
 #include "coeus/parallel/pipeline/stage_split.h"
 #include "coeus/train/batch_tensors.h"
 #include "coeus/train/job_ranks.h"
-#include "coeus/train/sum_over_ranks.h"
 
 namespace {
 
@@ -161,10 +160,11 @@ double clip_to_norm(const Optimizer& optimizer, const ModelPart& part,
                     const ParallelGroups& groups) {
   std::vector<int64_t> copies;
   for (const ShardedParameter& parameter : part.parameters()) copies.push_back(parameter.copies);
-  const double squares = squared_gradient_norm(optimizer.parameters(), copies);
-  const double norm = std::sqrt(sum_over(*groups.world, squares, "gradient norm"));
+  const at::Tensor squares = squared_gradient_norm(gradient_norms(optimizer.parameters()),
+                                                   at::tensor(copies, at::kDouble));
+  const at::Tensor norm = groups.world->all_reduce(squares, "gradient norm").sqrt();
   clip_gradients(optimizer.parameters(), kMaxNorm, norm);
-  return norm;
+  return norm.item<double>();
 }
 
 /// How a batch's rows are spread over the ranks of context parallelism: as evenly, in work under
@@ -225,13 +225,14 @@ void train(const Arguments& arguments, JobRanks& ranks) {
     const BatchTensors tensors = batch_tensors(batch);
     const auto divisor = static_cast<double>(batch.valid_labels);
     PipelineRuntime pipeline = make_pipeline(*part, groups, batch, whole->hidden_size());
-    double loss = pipeline.run({tensors.tokens, tensors.labels, tensors.positions, batch.masks},
-                               [&](const at::Tensor& normed, const at::Tensor& labels) {
-                                 return part->model().loss_of(normed, labels) / divisor;
-                               });
+    at::Tensor sum = pipeline.run({tensors.tokens, tensors.labels, tensors.positions, batch.masks},
+                                  [&](const at::Tensor& normed, const at::Tensor& labels) {
+                                    return part->model().loss_of(normed, labels) / divisor;
+                                  });
     // A rank has the labels of its tokens alone, and none but the last stage has any.
-    loss = sum_over(*groups.loss, loss, "loss");
-    loss = sum_over(*groups.pipeline, loss, "loss");
+    for (const ParallelGroups::Group& group : {groups.loss, groups.pipeline})
+      sum = group->all_reduce(sum.to(at::kDouble), "loss");
+    const auto loss = sum.item<double>();
 
     const double grad_norm = clip_to_norm(optimizer, *part, groups);
     part->model().before_optimizer_step();

@@ -1,10 +1,16 @@
 // Attention on CUDA tensors: memory, streams and masks for the kernels of kernels/cuda/.
+#include <ATen/core/CachingHostAllocator.h>
+#include <c10/core/Event.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 #include <torch/types.h>
 
-#include <list>
+#include <algorithm>
+#include <cstring>
 #include <memory>
+#include <mutex>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "coeus/base/error.h"
@@ -19,45 +25,74 @@ namespace {
 
 constexpr int64_t kWidestHead = 256;
 
-/// A mask on the device. Every layer of a step asks for the same few, so the last ones are kept.
+/// Masks on the device, each as long as somebody holds its rows. Every layer of a step asks for the
+/// same few. For any thread.
 class PlacedMasks {
  public:
-  const cuda::DeviceMask& of(const BlockMask& mask, const at::Tensor& on) {
-    std::vector<std::shared_ptr<const BlockMaskRow>> rows;
-    for (int64_t row = 0; row < mask.batch_size(); ++row) rows.push_back(mask.shared_row(row));
-    for (auto entry = entries_.begin(); entry != entries_.end(); ++entry)
-      if (entry->device == on.device() && entry->rows == rows) {
-        entries_.splice(entries_.begin(), entries_, entry);
-        return entries_.front().placed;
-      }
-    if (entries_.size() == kMostEntries) entries_.pop_back();
-    entries_.push_front(place(mask, std::move(rows), on));
-    return entries_.front().placed;
+  /// For the current stream of the device.
+  cuda::DeviceMask of(const BlockMask& mask, const at::Device& device) {
+    const auto stream = c10::cuda::getCurrentCUDAStream(device.index());
+    if (const auto known = find(mask, stream)) return *known;
+    Entry entry = place(mask, stream);
+    const std::lock_guard lock(mutex_);
+    std::erase_if(entries_, [](const Entry& old) {
+      return std::ranges::any_of(old.rows, [](const auto& row) { return row.expired(); });
+    });
+    return entries_.emplace_back(std::move(entry)).mask;
   }
 
  private:
   struct Entry {
-    at::Device device;
-    /// Held, so that no other row can come to stand at the same address.
-    std::vector<std::shared_ptr<const BlockMaskRow>> rows;
+    c10::cuda::CUDAStream stream;
+    std::vector<std::weak_ptr<const BlockMaskRow>> rows;
     at::Tensor memory;
-    cuda::DeviceMask placed;
+    cuda::DeviceMask mask;
+    c10::Event placed;
   };
-  static constexpr size_t kMostEntries = 32;
 
-  static Entry place(const BlockMask& mask, std::vector<std::shared_ptr<const BlockMaskRow>> rows,
-                     const at::Tensor& on) {
+  std::optional<cuda::DeviceMask> find(const BlockMask& mask, const c10::cuda::CUDAStream& stream) {
+    const std::lock_guard lock(mutex_);
+    const auto entry = std::ranges::find_if(entries_, [&](const Entry& one) {
+      return one.stream.device() == stream.device() && is_of(one, mask);
+    });
+    if (entry == entries_.end()) return std::nullopt;
+    if (entry->stream != stream) {
+      entry->placed.block(stream);
+      entry->memory.record_stream(stream);
+    }
+    return entry->mask;
+  }
+
+  static bool is_of(const Entry& entry, const BlockMask& mask) {
+    if (static_cast<int64_t>(entry.rows.size()) != mask.batch_size()) return false;
+    for (int64_t row = 0; row < mask.batch_size(); ++row)
+      if (entry.rows[static_cast<size_t>(row)].lock() != mask.shared_row(row)) return false;
+    return true;
+  }
+
+  static Entry place(const BlockMask& mask, const c10::cuda::CUDAStream& stream) {
     const cuda::MaskImage image(mask);
-    Entry entry{on.device(),
-                std::move(rows),
-                at::empty({image.device_bytes()}, on.options().dtype(at::kByte)),
-                {}};
-    entry.placed = image.place(entry.memory.mutable_data_ptr(), nullptr,
-                               c10::cuda::getCurrentCUDAStream().stream());
+    const auto bytes = at::TensorOptions().dtype(at::kByte);
+    // The host does not wait for a copy from pinned memory alone.
+    const at::Tensor packed = at::empty({image.host_bytes()}, bytes.pinned_memory(true));
+    std::memcpy(packed.mutable_data_ptr(), image.host_data(), image.host_bytes());
+    Entry entry{.stream = stream,
+                .rows = {},
+                .memory = at::empty({image.device_bytes()}, bytes.device(stream.device())),
+                .mask = {},
+                .placed = c10::Event(at::kCUDA)};
+    for (int64_t row = 0; row < mask.batch_size(); ++row)
+      entry.rows.emplace_back(mask.shared_row(row));
+    entry.mask = image.place(entry.memory.mutable_data_ptr(), packed.const_data_ptr(), stream);
+    entry.placed.record(stream);
+    // The packed one may be given back now, but not be used again before the copy has run.
+    at::getHostAllocator(at::kCUDA)->record_event(
+        packed.mutable_data_ptr(), packed.storage().data_ptr().get_context(), stream);
     return entry;
   }
 
-  std::list<Entry> entries_;
+  std::mutex mutex_;
+  std::vector<Entry> entries_;
 };
 
 cuda::AttentionTensor as_operand(const at::Tensor& x) {
@@ -102,6 +137,11 @@ class CudaAttention final : public DeviceAttention {
     work.scale = 1;
     if (cuda::hopper_takes(work)) return {"Hopper kernels", true};
     return {"plain kernels", false};
+  }
+
+  void prepare(const BlockMask& mask, const at::Device& device) override {
+    const c10::cuda::CUDAGuard guard(device);
+    masks_.of(mask, device);
   }
 
   AttentionPart forward(const at::Tensor& q_in, const at::Tensor& k_in, const at::Tensor& v_in,
@@ -164,7 +204,7 @@ class CudaAttention final : public DeviceAttention {
     work.shape = shape_of(q, k, v);
     work.type = element_type(q);
     work.scale = static_cast<float>(scale);
-    work.mask = masks_.of(mask, q);
+    work.mask = masks_.of(mask, q.device());
     work.q = as_operand(q);
     work.k = as_operand(k);
     work.v = as_operand(v);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <vector>
 
@@ -12,6 +13,8 @@
 #include "coeus/mask/sequence_layout.h"
 
 namespace coeus {
+
+struct UploadedBatch;
 
 /// One rank's micro-batch. Arrays are [batch_size, seq_len], row-major.
 struct Batch {
@@ -27,7 +30,10 @@ struct Batch {
   int64_t valid_labels = 0;             ///< labels of whole rows that are not kIgnoredLabel
   int64_t documents = 0;                ///< documents, or pieces of them, in all rows
   int64_t first_sample = 0;             ///< the global sample number of row 0
-  uint64_t plan_hash = 0;      ///< of how its rows are spread over ranks; 0 if they are not
+  uint64_t plan_hash = 0;  ///< of how its rows are spread over ranks; 0 if they are not
+  /// Its arrays on the device that trains (train/batch_upload.h); null unless the loader's finish
+  /// puts them there.
+  std::shared_ptr<const UploadedBatch> uploaded;
   nlohmann::json state_after;  ///< the loader's state once this batch is delivered
   double read_seconds = 0;     ///< reading, tokenizing and packing, in the loader's thread
   double mask_seconds = 0;     ///< finishing it, as lowering masks, there too

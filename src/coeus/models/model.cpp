@@ -87,8 +87,9 @@ void Model::begin_step(int64_t rows) {
   }
 }
 
-void Model::before_optimizer_step(const nn::SumOverRanks& sum_over_ranks) {
-  nn::update_expert_bias(nn::moe_layers_of(*this), sum_over_ranks);
+void Model::before_optimizer_step(const nn::SumOverRanks& sum_over_ranks,
+                                  const at::Tensor& updates) {
+  nn::update_expert_bias(nn::moe_layers_of(*this), sum_over_ranks, updates);
 }
 
 std::vector<std::pair<std::string, at::Tensor>> named_parameters_of(const Model& model) {

@@ -32,6 +32,9 @@ struct ImageTensors {
   std::vector<ImageGrid> grids;  ///< one an image
   int64_t token = -1;            ///< stands in the rows for each patch
   at::Tensor order;  ///< int64 [image tokens], the patch of each; undefined: one after another
+  /// int64 [image tokens]: where they stand in the rows laid end to end. Undefined: the model looks
+  /// for them, for which it waits for the device.
+  at::Tensor places;
 
   int64_t count() const { return patches.defined() ? patches.size(1) : 0; }
 };
@@ -133,9 +136,12 @@ class Model : public torch::nn::Module {
   /// forward passes and on all ranks.
   virtual void begin_step(int64_t rows);
   /// After the step's last backward pass and before parameters are updated: moves expert biases.
-  virtual void before_optimizer_step(const nn::SumOverRanks& sum_over_ranks = {});
+  /// `updates`, bool [] on the model's device: where false parameters will stay, and so must all
+  /// else (see Optimizer::admit).
+  virtual void before_optimizer_step(const nn::SumOverRanks& sum_over_ranks = {},
+                                     const at::Tensor& updates = {});
   /// Names and values that a logged step has beside its loss and the use of experts (see
-  /// nn::expert_usage_metrics). Reads from the device.
+  /// nn::expert_usage_metrics), once its passes are over. Waits for the device.
   virtual std::vector<std::pair<std::string, double>> step_metrics() const { return {}; }
 
   /// The layers from input to output.

@@ -24,6 +24,9 @@ class DeviceAttention {
     bool fast = true;
   };
   virtual Kernels kernels(const at::Tensor& q, const at::Tensor& v) const = 0;
+  /// Takes a mask to the device ahead of the first call under it, on the current stream, and from
+  /// any thread: calls on other streams wait for it there. It stays as long as the mask does.
+  virtual void prepare(const BlockMask& mask, const at::Device& device) = 0;
   /// Queues the work on the current stream.
   virtual AttentionPart forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                 const BlockMask& mask, double scale) = 0;

@@ -2,6 +2,8 @@
 
 #include <torch/types.h>
 
+#include <algorithm>
+
 #include "coeus/base/error.h"
 
 namespace coeus {
@@ -16,6 +18,13 @@ std::vector<at::Tensor> gradients_of(
   return gradients;
 }
 
+/// Other than an empty one, which an empty shard of a parameter has.
+bool has_gradient(const at::Tensor& parameter) {
+  return parameter.grad().defined() && parameter.grad().numel() > 0;
+}
+
+bool is_float32(const at::Tensor& x) { return x.scalar_type() == at::kFloat; }
+
 }  // namespace
 
 at::Tensor gradient_norm(const std::vector<std::pair<std::string, at::Tensor>>& parameters) {
@@ -25,40 +34,42 @@ at::Tensor gradient_norm(const std::vector<std::pair<std::string, at::Tensor>>& 
   return at::linalg_vector_norm(at::stack(at::_foreach_norm(gradients)).to(at::kFloat));
 }
 
-double squared_gradient_norm(const std::vector<std::pair<std::string, at::Tensor>>& parameters,
-                             const std::vector<int64_t>& copies) {
-  COEUS_CHECK(parameters.size() == copies.size(),
-              "[squared_gradient_norm] {} parameters need as many numbers of copies, got {}",
-              parameters.size(), copies.size());
+at::Tensor gradient_norms(const std::vector<std::pair<std::string, at::Tensor>>& parameters) {
   at::NoGradGuard no_grad;
-  std::vector<at::Tensor> norms;
-  std::vector<int64_t> copies_of;
-  for (size_t i = 0; i < parameters.size(); ++i) {
-    const at::Tensor& gradient = parameters[i].second.grad();
-    if (!gradient.defined() || gradient.numel() == 0) continue;
-    norms.push_back(at::linalg_vector_norm(gradient, 2, {}, false, at::kDouble));
-    copies_of.push_back(copies[i]);
-  }
-  if (norms.empty()) return 0;
-  // One wait for the device, not one for each parameter.
-  const at::Tensor on_host = at::stack(norms).to(at::kCPU);
-  double sum = 0;
-  for (size_t i = 0; i < copies_of.size(); ++i) {
-    const double norm = on_host.const_data_ptr<double>()[i];
-    sum += norm * norm / static_cast<double>(copies_of[i]);
-  }
-  return sum;
+  if (parameters.empty()) return at::zeros({0}, at::kDouble);
+  std::vector<at::Tensor> gradients;
+  for (const auto& [name, parameter] : parameters)
+    if (has_gradient(parameter)) gradients.push_back(parameter.grad());
+  std::vector<at::Tensor> known, norms;
+  if (!gradients.empty()) known = at::_foreach_norm(gradients, 2, at::kDouble);
+  auto next = known.begin();
+  for (const auto& [name, parameter] : parameters)
+    norms.push_back(
+        has_gradient(parameter) ? *next++ : at::zeros({}, parameter.options().dtype(at::kDouble)));
+  return at::stack(norms);
+}
+
+at::Tensor squared_gradient_norm(const at::Tensor& norms, const at::Tensor& copies) {
+  COEUS_CHECK(norms.sizes() == copies.sizes(),
+              "[squared_gradient_norm] norms {} need as many numbers of copies, got {}",
+              norms.sizes(), copies.sizes());
+  return (norms * norms / copies).sum();
 }
 
 void clip_gradients(const std::vector<std::pair<std::string, at::Tensor>>& parameters,
-                    double max_norm, double norm) {
+                    double max_norm, const at::Tensor& norm_in) {
   at::NoGradGuard no_grad;
-  // In float32, as PyTorch clips.
-  const auto coefficient =
-      static_cast<float>(max_norm) / (static_cast<float>(norm) + static_cast<float>(1e-6));
-  if (coefficient >= 1.0F) return;
   std::vector<at::Tensor> gradients = gradients_of(parameters);
-  at::_foreach_mul_(gradients, static_cast<double>(coefficient));
+  if (gradients.empty()) return;
+  const at::Tensor norm = norm_in.to(at::kFloat);
+  // A number over a tensor would be the tensor's inverse times the number, which rounds otherwise.
+  at::Tensor coefficient = (at::full_like(norm, max_norm) / (norm + 1e-6)).clamp_max(1);
+  coefficient = at::where(at::isfinite(norm), coefficient, at::ones_like(norm));
+  // Here it costs no wait to see that there is nothing to do.
+  if (coefficient.device().is_cpu() && coefficient.item<float>() == 1) return;
+  if (std::ranges::all_of(gradients, is_float32)) return at::_foreach_mul_(gradients, coefficient);
+  // Without a dimension of its own it would be rounded to narrower gradients' dtype first.
+  for (at::Tensor& gradient : gradients) gradient.mul_(coefficient.view({1}));
 }
 
 }  // namespace coeus

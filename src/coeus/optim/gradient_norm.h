@@ -1,8 +1,8 @@
+// The norm of gradients and clipping to it. Nothing here waits for a device.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
-#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,14 +13,19 @@ namespace coeus {
 /// then the norm of those, as PyTorch's get_total_norm does.
 at::Tensor gradient_norm(const std::vector<std::pair<std::string, at::Tensor>>& parameters);
 
-/// What this rank adds to the square of the norm over all ranks: the squares of all gradients in
-/// float64, so that the norm, rounded to float32, is the same however parameters are split; those
-/// of a parameter divided by its number in `copies`, the ranks that hold the same.
-double squared_gradient_norm(const std::vector<std::pair<std::string, at::Tensor>>& parameters,
-                             const std::vector<int64_t>& copies);
+/// The 2-norm of each parameter's gradient, float64 [parameters], where the gradients are; 0 for a
+/// parameter without one.
+at::Tensor gradient_norms(const std::vector<std::pair<std::string, at::Tensor>>& parameters);
 
-/// Multiplies every gradient by min(1, max_norm / (norm + 1e-6)).
+/// What this rank adds to the square of the norm over all ranks, float64 []: the squares of the
+/// norms that gradient_norms gave, so that the norm, rounded to float32, is the same however
+/// parameters are split; each divided by its number in `copies`, float64 [parameters], the ranks
+/// that hold the same.
+at::Tensor squared_gradient_norm(const at::Tensor& norms, const at::Tensor& copies);
+
+/// Multiplies every gradient by min(1, max_norm / (norm + 1e-6)), in float32. norm: [], where the
+/// gradients are; one that is not finite changes nothing.
 void clip_gradients(const std::vector<std::pair<std::string, at::Tensor>>& parameters,
-                    double max_norm, double norm);
+                    double max_norm, const at::Tensor& norm);
 
 }  // namespace coeus

@@ -24,6 +24,11 @@ Optimizer::Optimizer(const OptimizerConfig& config,
   }
 }
 
+const at::Tensor& Optimizer::admit(const at::Tensor& finite) {
+  admitted_ = admitted_.defined() ? admitted_.logical_and(finite) : finite;
+  return admitted_;
+}
+
 void Optimizer::step(double lr) {
   at::NoGradGuard no_grad;
   std::vector<at::Tensor> parameters, gradients;
@@ -33,12 +38,19 @@ void Optimizer::step(double lr) {
     parameters.push_back(parameter);
     gradients.push_back(parameter.grad().defined() ? parameter.grad() : at::zeros_like(parameter));
   }
-  step_ += 1;
+  // What PyTorch's gradient scalers tell the fused update: at 1 it changes nothing.
+  std::optional<at::Tensor> found_inf;
+  if (admitted_.defined()) {
+    found_inf = admitted_.logical_not().to(at::kFloat);
+    step_ += admitted_;
+  } else {
+    step_ += 1;
+  }
   const std::vector<at::Tensor> steps(parameters.size(), step_);
   const auto update = [&](auto fused) {
     fused(parameters, gradients, exp_avgs_, exp_avg_sqs_, /*max_exp_avg_sqs=*/at::TensorList(),
           steps, lr, config_.beta1, config_.beta2, config_.weight_decay, config_.eps,
-          /*amsgrad=*/false, /*maximize=*/false);
+          /*amsgrad=*/false, /*maximize=*/false, /*grad_scale=*/std::nullopt, found_inf);
   };
   if (config_.name == "AdamW")
     update([](auto&&... args) { at::_fused_adamw_(args...); });

@@ -21,6 +21,11 @@ class Optimizer {
   Optimizer(const OptimizerConfig& config,
             std::vector<std::pair<std::string, at::Tensor>> parameters);
 
+  /// Says whether updates are still to be made: `finite`, bool [] where the parameters are, is to
+  /// hold of the coming step. From the first of which it does not, all are left out: parameters,
+  /// their state and the number of updates stay as they were, for the host to learn of it whenever
+  /// it looks. Returns whether the coming one is made, bool []. Nothing waits for the device.
+  const at::Tensor& admit(const at::Tensor& finite);
   /// Updates every parameter by its gradient at learning rate `lr`. All must have a gradient, but
   /// after release_grad() one without counts as zero.
   void step(double lr);
@@ -45,6 +50,7 @@ class Optimizer {
   std::vector<at::Tensor> exp_avg_sqs_;
   /// The number of updates made; one tensor stands in every place of the fused call's list.
   at::Tensor step_;
+  at::Tensor admitted_;  ///< undefined: no step was asked about
   bool released_ = false;
 };
 

@@ -4,7 +4,9 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "coeus/base/error.h"
 #include "coeus/optim/gradient_norm.h"
@@ -108,6 +110,60 @@ TEST(Optimizer, AReleasedGradientThatBackwardDoesNotMakeCountsAsZero) {
   EXPECT_TRUE(at::equal(updated(true), updated(false)));
 }
 
+TEST(Optimizer, AStepThatIsNotAdmittedAndAllAfterItLeaveEverythingAsItWas) {
+  for (const char* name : {"Adam", "AdamW"}) {
+    at::Tensor p = at::ones({3}).requires_grad_();
+    Optimizer optimizer({.name = name}, {{"p", p}});
+    const auto step = [&](float gradient, bool finite) {
+      p.mutable_grad() = at::full({3}, gradient);
+      const bool admitted = optimizer.admit(at::scalar_tensor(finite, at::kBool)).item<bool>();
+      optimizer.step(1e-2);
+      return admitted;
+    };
+    const auto copies = [&] {
+      std::vector<at::Tensor> all = {p.detach().clone()};
+      for (const auto& [of, tensor] : optimizer.state()) all.push_back(tensor.clone());
+      return all;
+    };
+    EXPECT_TRUE(step(0.5F, true));
+    const std::vector<at::Tensor> before = copies();
+    EXPECT_LT(before[0][0].item<float>(), 1.0F);
+    EXPECT_FALSE(step(std::nanf(""), false));
+    EXPECT_FALSE(step(0.5F, true));
+    const std::vector<at::Tensor> after = copies();
+    for (size_t i = 0; i < before.size(); ++i) EXPECT_TRUE(at::equal(after[i], before[i])) << i;
+  }
+}
+
+TEST(Optimizer, AdmittedStepsHaveTheBitsOfThoseNobodyAskedAbout) {
+  const auto updated = [](bool asks) {
+    torch::manual_seed(3);
+    at::Tensor p = at::randn({50}).requires_grad_();
+    Optimizer optimizer({}, {{"p", p}});
+    for (int i = 0; i < 3; ++i) {
+      p.mutable_grad() = at::randn({50});
+      if (asks) optimizer.admit(at::scalar_tensor(true, at::kBool));
+      optimizer.step(1e-2);
+    }
+    return at::cat({p.detach(), optimizer.state().back().second.view({1})});
+  };
+  EXPECT_TRUE(at::equal(updated(true), updated(false)));
+}
+
+using Parameters = std::vector<std::pair<std::string, at::Tensor>>;
+
+/// Parameters of some sizes with random gradients; the third has none, the fourth is empty.
+Parameters with_gradients(at::ScalarType dtype) {
+  torch::manual_seed(4);
+  Parameters parameters;
+  for (const int64_t size : {70'000, 33, 5, 0, 1000}) {
+    const at::Tensor parameter = at::zeros({size}, dtype);
+    if (size != 5) parameter.mutable_grad() = at::randn({size}).to(dtype);
+    parameters.emplace_back(std::to_string(size), parameter);
+  }
+  return parameters;
+}
+
 TEST(GradientNorm, IsTheNormOfAllGradientsAsOneVector) {
   at::Tensor a = at::zeros({2}).requires_grad_(), b = at::zeros({1}).requires_grad_();
   a.mutable_grad() = at::tensor({2.0F, 3.0F});
@@ -115,13 +171,71 @@ TEST(GradientNorm, IsTheNormOfAllGradientsAsOneVector) {
   EXPECT_FLOAT_EQ(gradient_norm({{"a", a}, {"b", b}}).item<float>(), 7.0F);
 }
 
+TEST(GradientNorm, OfManyParametersIsThatOfALoopOverThem) {
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    const Parameters parameters = with_gradients(dtype);
+    const std::vector<double> copies = {1, 4, 1, 2, 3};
+    const at::Tensor norms = gradient_norms(parameters);
+    double sum = 0;
+    for (size_t i = 0; i < parameters.size(); ++i) {
+      const at::Tensor& gradient = parameters[i].second.grad();
+      double squares = 0;
+      if (gradient.defined()) {
+        const at::Tensor values = gradient.to(at::kDouble);
+        for (int64_t j = 0; j < values.numel(); ++j)
+          squares += values.const_data_ptr<double>()[j] * values.const_data_ptr<double>()[j];
+      }
+      EXPECT_NEAR(norms[static_cast<int64_t>(i)].item<double>(), std::sqrt(squares), 1e-10);
+      sum += squares / copies[i];
+    }
+    const at::Tensor got = squared_gradient_norm(norms, at::tensor(copies, at::kDouble));
+    EXPECT_NEAR(got.item<double>(), sum, 1e-12 * sum);
+  }
+  EXPECT_EQ(squared_gradient_norm(gradient_norms({}), at::zeros({0})).item<double>(), 0);
+  EXPECT_THROW(squared_gradient_norm(at::zeros({2}), at::ones({1})), Error);
+}
+
+TEST(GradientNorm, SaysWhichGradientIsNotFinite) {
+  Parameters parameters = with_gradients(at::kFloat);
+  parameters[1].second.grad()[7] = std::nanf("");
+  parameters[4].second.grad()[0] = INFINITY;
+  EXPECT_TRUE(at::equal(at::isfinite(gradient_norms(parameters)),
+                        at::tensor({1, 0, 1, 1, 0}, at::kInt).to(at::kBool)));
+}
+
 TEST(GradientNorm, ClippingBringsTheNormToTheLimitAndLeavesSmallOnesAlone) {
   at::Tensor a = at::zeros({2}).requires_grad_();
   a.mutable_grad() = at::tensor({3.0F, 4.0F});
-  clip_gradients({{"a", a}}, 10.0, 5.0);
+  const at::Tensor norm = at::scalar_tensor(5.0);
+  clip_gradients({{"a", a}}, 10.0, norm);
   EXPECT_FLOAT_EQ(a.grad()[0].item<float>(), 3.0F);
-  clip_gradients({{"a", a}}, 1.0, 5.0);
+  clip_gradients({{"a", a}}, 1.0, norm);
   EXPECT_NEAR(gradient_norm({{"a", a}}).item<float>(), 1.0, 1e-5);
+}
+
+TEST(GradientNorm, ClippingMultipliesByANumberOfFloat32) {
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16})
+    for (const double norm : {0.999, 1.1, 7.3, 12345.678}) {
+      const Parameters got = with_gradients(dtype), want = with_gradients(dtype);
+      clip_gradients(got, 1.5, at::scalar_tensor(norm, at::kDouble));
+      const float coefficient =
+          std::min(1.0F, 1.5F / (static_cast<float>(norm) + static_cast<float>(1e-6)));
+      for (size_t i = 0; i < want.size(); ++i) {
+        const at::Tensor& gradient = want[i].second.grad();
+        if (!gradient.defined()) continue;
+        gradient.mul_(static_cast<double>(coefficient));
+        EXPECT_TRUE(at::equal(got[i].second.grad(), gradient)) << norm << " " << i;
+      }
+    }
+}
+
+TEST(GradientNorm, ClippingToANormThatIsNotFiniteKeepsGradients) {
+  for (const double norm : {std::nan(""), std::numeric_limits<double>::infinity()}) {
+    at::Tensor a = at::zeros({2}).requires_grad_();
+    a.mutable_grad() = at::tensor({3.0F, 4.0F});
+    clip_gradients({{"a", a}}, 1.0, at::scalar_tensor(norm));
+    EXPECT_TRUE(at::equal(a.grad(), at::tensor({3.0F, 4.0F})));
+  }
 }
 
 }  // namespace

@@ -15,7 +15,8 @@ struct BatchTensors {
   ImageTensors images;
 };
 
-/// Copies the batch's arrays into tensors on a device.
+/// Copies the batch's arrays into tensors on a device, on its current stream. The host does not
+/// wait for that.
 BatchTensors batch_tensors(const Batch& batch, const at::Device& device = at::kCPU);
 
 }  // namespace coeus

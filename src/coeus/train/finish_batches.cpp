@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "coeus/parallel/context/context_batch.h"
+#include "coeus/train/batch_upload.h"
 #include "coeus/train/precision.h"
 
 namespace coeus {
@@ -61,15 +62,18 @@ ContextRowPlanner context_planner(const JobConfig& config, const Mesh& mesh,
 }
 
 FinishBatches finish_batches(const JobConfig& config, const Mesh& mesh,
-                             const std::shared_ptr<const Model>& model) {
+                             const std::shared_ptr<const Model>& model, const at::Device& device) {
+  const ParallelDegrees& degrees = mesh.degrees();
+  const BatchUploader uploader(device, /*whole_masks=*/degrees.pp == 1 && degrees.cp == 1);
   const auto add_image_masks = [model](Batch& batch) {
     if (batch.images.patches() > 0) batch.masks.merge(model->get_image_masks(batch.images.layout));
   };
-  if (mesh.degrees().cp == 1)
-    return [model, add_image_masks](std::span<Batch> step) {
+  if (degrees.cp == 1)
+    return [=](std::span<Batch> step) {
       for (Batch& batch : step) {
         batch.masks = model->get_attention_masks(batch.layouts);
         add_image_masks(batch);
+        uploader.upload(batch);
       }
     };
   check_order_sensitive_buffers(*model, config.model.name + " " + config.model.flavor,
@@ -83,6 +87,7 @@ FinishBatches finish_batches(const JobConfig& config, const Mesh& mesh,
     for (size_t i = 0; i < step.size(); ++i) {
       shard_batch(step[i], planner.plan(std::move(rows[i])), planner);
       add_image_masks(step[i]);
+      uploader.upload(step[i]);
     }
   };
 }

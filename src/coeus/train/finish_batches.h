@@ -20,8 +20,9 @@ ContextRowPlanner context_planner(const JobConfig& config, const Mesh& mesh,
 
 /// Lowers the model's masks for a batch's rows and images; under context parallelism also plans the
 /// rows, balances passes where a step has several (balancer joint alone), and leaves this rank's
-/// tokens. Throws Error at once for a model whose buffers do not follow its tokens.
+/// tokens. Then uploads it to the device that trains. Throws Error at once for a model whose
+/// buffers do not follow its tokens.
 FinishBatches finish_batches(const JobConfig& config, const Mesh& mesh,
-                             const std::shared_ptr<const Model>& model);
+                             const std::shared_ptr<const Model>& model, const at::Device& device);
 
 }  // namespace coeus

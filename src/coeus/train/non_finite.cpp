@@ -24,12 +24,15 @@ std::string block_of(const std::string& name) {
 /// Which gradients are bad: those of the last block that has any, and what lies around it. Blocks
 /// are registered from input to output, and backward takes them the other way; within a block, and
 /// of what lies outside, the order says nothing.
-std::string bad_gradients(const std::vector<std::pair<std::string, at::Tensor>>& parameters) {
+std::string bad_gradients(const std::vector<std::pair<std::string, at::Tensor>>& parameters,
+                          const at::Tensor& gradient_norms) {
+  const at::Tensor finite = at::isfinite(gradient_norms).to(at::kCPU);
+  const bool* next_is_finite = finite.const_data_ptr<bool>();
   std::string block;
   std::vector<std::string> of_block, outside;
   size_t before = 0;
   for (const auto& [name, parameter] : parameters) {
-    if (!parameter.grad().defined() || is_finite(parameter.grad())) continue;
+    if (*next_is_finite++) continue;
     const std::string its_block = block_of(name);
     if (its_block.empty()) {
       outside.push_back(name);
@@ -52,11 +55,12 @@ std::string bad_gradients(const std::vector<std::pair<std::string, at::Tensor>>&
 
 std::string bad_tensors(double loss,
                         const std::vector<std::pair<std::string, at::Tensor>>& parameters,
+                        const at::Tensor& gradient_norms,
                         const std::function<std::string()>& find_bad_output) {
   const at::NoGradGuard no_grad;
   for (const auto& [name, parameter] : parameters)
     if (!is_finite(parameter)) return fmt::format("the first bad tensor is the parameter {}", name);
-  if (std::isfinite(loss)) return bad_gradients(parameters);
+  if (std::isfinite(loss)) return bad_gradients(parameters, gradient_norms);
   const std::string output = find_bad_output ? find_bad_output() : "";
   return "the first bad tensor is " +
          (output.empty() ? "the loss (all parameters are finite)" : output);
@@ -112,13 +116,14 @@ class Watch {
 
 void check_finite(int64_t step, double loss, double grad_norm,
                   const std::vector<std::pair<std::string, at::Tensor>>& parameters,
+                  const at::Tensor& gradient_norms,
                   const std::function<std::string()>& find_bad_output) {
   if (std::isfinite(loss) && std::isfinite(grad_norm)) return;
   throw NonFiniteError(fmt::format(
       "step {}: loss {} and grad_norm {} are not both finite; {}. The step "
       "was not taken. Lower optimizer.lr, lengthen lr_scheduler.warmup_steps, or resume from an "
       "earlier checkpoint",
-      step, loss, grad_norm, bad_tensors(loss, parameters, find_bad_output)));
+      step, loss, grad_norm, bad_tensors(loss, parameters, gradient_norms, find_bad_output)));
 }
 
 std::string first_bad_output(Model& model, const BatchTensors& batch, const AttentionMasks& masks,

@@ -51,6 +51,7 @@ class NonFinite : public testing::Test {
     loss.backward();
     try {
       check_finite(7, loss.item<double>(), gradient_norm(parameters).item<double>(), parameters,
+                   gradient_norms(parameters),
                    [&] { return first_bad_output(*model_, batch_, masks_, {}); });
     } catch (const NonFiniteError& error) {
       return error.what();
@@ -113,7 +114,7 @@ std::string said_of(const std::vector<std::string>& names) {
     parameters.back().second.mutable_grad() = at::full({1}, std::nan(""));
   }
   try {
-    check_finite(1, 0.5, std::nan(""), parameters);
+    check_finite(1, 0.5, std::nan(""), parameters, gradient_norms(parameters));
   } catch (const NonFiniteError& error) {
     return error.what();
   }
@@ -136,7 +137,8 @@ TEST_F(NonFinite, SaysSoWhenOnlyTheNormOverflows) {
   const at::Tensor weight = at::zeros({4}).requires_grad_();
   weight.mutable_grad() = at::full({4}, 1e38F);
   try {
-    check_finite(1, 0.5, std::numeric_limits<double>::infinity(), {{"weight", weight}});
+    check_finite(1, 0.5, std::numeric_limits<double>::infinity(), {{"weight", weight}},
+                 gradient_norms({{"weight", weight}}));
     FAIL() << "it was let pass";
   } catch (const NonFiniteError& error) {
     EXPECT_THAT(error.what(), HasSubstr("is the norm of the gradients, whose squares overflow."));

@@ -7,7 +7,7 @@
 #include "coeus/nn/inner_attention.h"
 #include "coeus/parallel/expert/load_balance_over_ranks.h"
 #include "coeus/parallel/pipeline/pipeline_plan.h"
-#include "coeus/train/batch_tensors.h"
+#include "coeus/train/batch_upload.h"
 #include "coeus/train/job_model.h"
 #include "coeus/train/non_finite.h"
 #include "coeus/train/precision.h"
@@ -18,7 +18,7 @@ namespace coeus {
 namespace {
 
 PipelineBatch pipeline_batch(const Batch& batch, const at::Device& device) {
-  const BatchTensors tensors = batch_tensors(batch, device);
+  const BatchTensors tensors = tensors_of(batch, device);
   return {tensors.tokens, tensors.labels, tensors.positions, batch.masks};
 }
 
@@ -104,7 +104,8 @@ void ParallelModel::begin_step(int64_t rows) {
   for (const auto& part : parts_) part->model().begin_step(rows);
 }
 
-double ParallelModel::forward_backward(const Batch& batch, double divisor, bool last) {
+at::Tensor ParallelModel::forward_backward(const Batch& batch, const at::Tensor& divisor,
+                                           bool last) {
   last_batch_ = last;
   seq_len_ = batch.seq_len;
   if (pipeline_)
@@ -113,7 +114,7 @@ double ParallelModel::forward_backward(const Batch& batch, double divisor, bool 
                             return parts_.back()->model().loss_of(normed, labels) / divisor;
                           });
   ModelPart& part = *parts_.front();
-  const BatchTensors tensors = batch_tensors(batch, device_);
+  const BatchTensors tensors = tensors_of(batch, device_);
   part.begin_pass(batch.seq_len, last);
   at::Tensor loss;
   {
@@ -124,30 +125,31 @@ double ParallelModel::forward_backward(const Batch& batch, double divisor, bool 
   }
   loss.backward();
   part.end_pass();
-  return loss.item<double>();
+  return loss.detach();
 }
 
-void ParallelModel::before_optimizer_step() {
-  for (const auto& part : parts_) part->model().before_optimizer_step(sum_of_tokens(groups_));
+void ParallelModel::before_optimizer_step(const at::Tensor& updates) {
+  for (const auto& part : parts_)
+    part->model().before_optimizer_step(sum_of_tokens(groups_), updates);
 }
 
-double ParallelModel::evaluate(const Batch& batch) {
+at::Tensor ParallelModel::evaluate(const Batch& batch) {
   const at::NoGradGuard no_grad;
   const nn::Autocast autocast(mixed_precision_);
   seq_len_ = batch.seq_len;
-  double loss = 0;
+  at::Tensor loss = at::zeros({}, at::TensorOptions().dtype(at::kDouble).device(device_));
   if (pipeline_) {
-    pipeline_->evaluate(pipeline_batch(batch, device_), [&](const at::Tensor& normed,
-                                                            const MicroBatch& micro_batch) {
-      loss += parts_.back()->model().loss_of(normed, micro_batch.labels).item<double>();
-    });
+    pipeline_->evaluate(pipeline_batch(batch, device_),
+                        [&](const at::Tensor& normed, const MicroBatch& micro_batch) {
+                          loss += parts_.back()->model().loss_of(normed, micro_batch.labels);
+                        });
   } else {
     Model& model = parts_.front()->model();
-    const BatchTensors tensors = batch_tensors(batch, device_);
+    const BatchTensors tensors = tensors_of(batch, device_);
     parts_.front()->begin_pass(batch.seq_len, /*last=*/true);
     const at::Tensor normed =
         model.hidden_states(tensors.tokens, tensors.positions, batch.masks, tensors.images);
-    loss = model.loss_of(normed, tensors.labels).item<double>();
+    loss += model.loss_of(normed, tensors.labels);
   }
   for (const auto& part : parts_) part->release();
   return loss;
@@ -157,8 +159,8 @@ std::string ParallelModel::first_bad_output(const Batch& batch) {
   if (pipeline_) return "";
   const nn::Autocast autocast(mixed_precision_);
   parts_.front()->begin_pass(batch.seq_len, /*last=*/true);
-  return coeus::first_bad_output(parts_.front()->model(), batch_tensors(batch, device_),
-                                 batch.masks, batch.layouts);
+  return coeus::first_bad_output(parts_.front()->model(), tensors_of(batch, device_), batch.masks,
+                                 batch.layouts);
 }
 
 std::vector<std::pair<std::string, at::Tensor>> ParallelModel::parameters() const {
@@ -190,14 +192,18 @@ HeldSlices ParallelModel::held_slices() const {
   return all;
 }
 
-std::vector<std::pair<std::string, double>> ParallelModel::step_metrics() const {
+std::function<std::vector<std::pair<std::string, double>>()> ParallelModel::step_metrics() const {
   nn::NamedMoELayers layers;
-  for (const auto& part : parts_)
+  std::vector<std::pair<std::string, double>> of_models;
+  for (const auto& part : parts_) {
     for (auto& layer : nn::moe_layers_of(part->model())) layers.push_back(std::move(layer));
-  auto metrics = expert_usage_metrics(layers, groups_);
-  for (const auto& part : parts_)
-    for (auto& metric : part->model().step_metrics()) metrics.push_back(std::move(metric));
-  return metrics;
+    for (auto& metric : part->model().step_metrics()) of_models.push_back(std::move(metric));
+  }
+  return [usage = begin_expert_usage_metrics(layers, groups_), of_models = std::move(of_models)] {
+    auto metrics = usage();
+    metrics.insert(metrics.end(), of_models.begin(), of_models.end());
+    return metrics;
+  };
 }
 
 }  // namespace coeus

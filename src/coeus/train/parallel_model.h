@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -33,13 +34,15 @@ class ParallelModel {
   /// Before a step's first pass; `rows`: of the step, on all ranks.
   void begin_step(int64_t rows);
   /// Forward and backward of one micro-batch of a step. Returns what it adds to the loss, the sum
-  /// of its labels' losses divided by `divisor`; on the ranks of a pipeline's last stage, 0 on
-  /// others. `last`: of the step; gradients are complete, sums over all ranks, after it.
-  double forward_backward(const Batch& batch, double divisor, bool last);
-  /// After the last pass, before parameters are updated.
-  void before_optimizer_step();
-  /// The sum of the labels' losses without gradients; as above in a pipeline.
-  double evaluate(const Batch& batch);
+  /// of its labels' losses divided by `divisor`, float32 [] on the device as that; on the ranks of
+  /// a pipeline's last stage, 0 on others. `last`: of the step; gradients are complete, sums over
+  /// all ranks, after it. The device is not waited for.
+  at::Tensor forward_backward(const Batch& batch, const at::Tensor& divisor, bool last);
+  /// After the last pass, before parameters are updated. `updates`: see Model.
+  void before_optimizer_step(const at::Tensor& updates);
+  /// The sum of the labels' losses without gradients, float64 [] on the device; as above in a
+  /// pipeline.
+  at::Tensor evaluate(const Batch& batch);
   /// Which output goes bad first (see non_finite.h); "" in a pipeline, where nobody sees them all.
   std::string first_bad_output(const Batch& batch);
 
@@ -49,8 +52,10 @@ class ParallelModel {
   /// What checkpoints hold, and what of it this rank has.
   NamedTensors checkpoint_tensors() const;
   HeldSlices held_slices() const;
-  /// Of the whole job; all ranks call it.
-  std::vector<std::pair<std::string, double>> step_metrics() const;
+  /// Of the whole job and the step whose passes are over; all ranks call it, and what it returns,
+  /// once, for the metrics. The latter may wait until the next step is under way: it waits for the
+  /// device.
+  std::function<std::vector<std::pair<std::string, double>>()> step_metrics() const;
 
  private:
   void build_pipeline(const JobConfig& config, const Model& whole);

@@ -3,7 +3,6 @@
 #include <torch/types.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "coeus/base/error.h"
 #include "coeus/base/log.h"
@@ -53,11 +52,12 @@ void check_patch_size(const JobConfig& config, const Model& model) {
 
 }  // namespace
 
-Trainer::Trainer(const JobConfig& config, JobRanks& ranks)
+Trainer::Trainer(const JobConfig& config, JobRanks& ranks, std::optional<Reading> reading)
     : config_(config),
       ranks_(ranks),
       groups_(ranks.groups()),
       device_(ranks.device()),
+      reading_(reading.value_or(device_.is_cpu() ? Reading::kAtOnce : Reading::kLate)),
       learning_rate_(config.optimizer.lr, config.lr_scheduler, config.training.steps),
       gradient_accumulation_steps_(accumulation_steps(config.training, groups_.mesh)) {
   log_info("Starting job: {}", config.job.description);
@@ -78,7 +78,7 @@ Trainer::Trainer(const JobConfig& config, JobRanks& ranks)
   check_patch_size(config, *plan);
   const auto tokenizer = load_tokenizer(config, plan->vocab_size());
   // In the loader's thread, which the model outlives.
-  const FinishBatches finish = finish_batches(config, groups_.mesh, plan);
+  const FinishBatches finish = finish_batches(config, groups_.mesh, plan, device_);
   if (config.parallelism.show_context_parallel_plan && groups_.context->size() > 1)
     shown_planner_ = context_planner(config, groups_.mesh, plan);
   const DataRank data_rank = {groups_.mesh.data_rank(), groups_.mesh.data_ranks()};
@@ -91,6 +91,7 @@ Trainer::Trainer(const JobConfig& config, JobRanks& ranks)
            with_thousands(static_cast<double>(parameter_count(*plan))));
   model_->report_attention(attention_report_);
   optimizer_ = std::make_unique<Optimizer>(config.optimizer, model_->parameters());
+  copies_ = at::tensor(model_->copies(), at::kDouble).to(device_);
   checkpoint_ranks_ = std::make_unique<GroupRanks>(groups_);
   checkpointer_ = std::make_unique<Checkpointer>(config.checkpoint, config.job.dump_folder,
                                                  posix_file_system(), *checkpoint_ranks_);
@@ -144,16 +145,21 @@ void Trainer::train() {
     ++step_;
     ++lr_step_;
     ranks_.log().set_activity("training");
-    report(train_step());
+    StepUnderWay step = train_step();
+    finish_step();
+    under_way_ = std::move(step);
+    const bool is_last = step_ == config_.training.steps;
+    const bool saves = checkpointer_->should_save(step_, is_last);
+    const bool validates = validator_ && validator_->should_validate(step_);
+    if (reading_ == Reading::kAtOnce || saves || validates || is_last) finish_step();
     if (step_ == first_step_) report_memory();
     ranks_.log().set_activity("saving or validating");
-    if (checkpointer_->should_save(step_, step_ == config_.training.steps))
-      save_checkpoint(step_ == config_.training.steps);
+    if (saves) save_checkpoint(is_last);
     stopped = stops(stop);
-    if (validator_ && validator_->should_validate(step_) && !stopped)
-      validator_->validate(*model_, step_, *metrics_);
+    if (validates && !stopped) validator_->validate(*model_, step_, *metrics_);
     profiler_->step();
   }
+  finish_step();
   profiler_->finish();
   metrics_->close();
   const std::string communication = communication_table(ranks_.log(), step_ - first_step_ + 1);
@@ -172,7 +178,7 @@ void Trainer::train() {
   log_info("Training completed");
 }
 
-Trainer::StepResult Trainer::train_step() {
+Trainer::StepUnderWay Trainer::train_step() {
   ranks_.log().set_step(step_);
   // On a CPU fresh memory costs more than zeros do; a GPU's allocator has it at hand.
   if (device_.is_cpu() || groups_.mesh.world() > 1)
@@ -180,72 +186,106 @@ Trainer::StepResult Trainer::train_step() {
   else
     optimizer_->release_grad();
   TensorMemory::reset_peak();
-  const std::vector<Batch> micro_batches = next_micro_batches();
+  StepUnderWay step = {.number = step_, .lr = learning_rate_.at_step(lr_step_)};
+  take_micro_batches(step);
+  const std::vector<Batch>& micro_batches = step.micro_batches;
   if (config_.model.show_masks && step_ == first_step_)
     log_info("{}", masks_text(micro_batches[0].masks));
   if (shown_planner_ && step_ == first_step_)
     log_info("{}", context_plan_text(*shown_planner_, micro_batches[0]));
   if (config_.parallelism.check_context_parallel_plan)
     for (const Batch& batch : micro_batches) check_same_plan(batch.plan_hash, *groups_.context);
-  int64_t valid_labels = 0, own_labels = 0;
+  int64_t labels_of_rows = 0, own_labels = 0;
   for (const Batch& batch : micro_batches) {
-    valid_labels += batch.valid_labels;
+    labels_of_rows += batch.valid_labels;
     own_labels += batch.own_labels();
   }
 
-  valid_labels = sum_over(*groups_.data, valid_labels, "valid labels");
+  const at::TensorOptions on_device = at::TensorOptions().device(device_);
+  const at::Tensor valid_labels =
+      groups_.data
+          ->all_reduce(at::full({}, labels_of_rows, on_device.dtype(at::kLong)), "valid labels")
+          .clamp_min(1);
   model_->begin_step(config_.training.local_batch_size * gradient_accumulation_steps_ *
                      groups_.mesh.data_ranks());
   // Over the whole global batch, so that every label weighs the same in whichever micro-batch.
-  const double divisor = static_cast<double>(std::max<int64_t>(valid_labels, 1));
-  StepResult result;
+  const at::Tensor divisor = valid_labels.to(at::kFloat);
+  at::Tensor own_loss = at::zeros({}, on_device.dtype(at::kDouble));
   for (size_t i = 0; i < micro_batches.size(); ++i)
-    result.loss +=
-        model_->forward_backward(micro_batches[i], divisor, i + 1 == micro_batches.size());
-  sum_losses(result, own_labels, valid_labels);
+    own_loss += model_->forward_backward(micro_batches[i], divisor, i + 1 == micro_batches.size());
+  const auto [loss, max_loss] = losses_over_ranks(own_loss, valid_labels, own_labels);
   if (step_ == first_step_)
     for (const std::string& line :
          engine_lines(attention_report_->layers(), micro_batches[0].masks))
       log_info("{}", line);
 
-  const auto& parameters = optimizer_->parameters();
-  result.grad_norm = gradient_norm_over_ranks();
-  check_finite(step_, result.loss, result.grad_norm, parameters,
-               [&] { return find_bad_output(micro_batches); });
-  clip_gradients(parameters, config_.training.max_norm, result.grad_norm);
-  result.lr = learning_rate_.at_step(lr_step_);
-  model_->before_optimizer_step();
-  optimizer_->step(result.lr);
-  return result;
+  // Whether the step is one to take is for the device to see: the host learns of it later.
+  step.gradient_norms = gradient_norms(optimizer_->parameters());
+  const at::Tensor grad_norm = gradient_norm_over_ranks(step.gradient_norms);
+  const at::Tensor updates =
+      optimizer_->admit(at::isfinite(loss).logical_and(at::isfinite(grad_norm)));
+  clip_gradients(optimizer_->parameters(), config_.training.max_norm, grad_norm);
+  model_->before_optimizer_step(updates);
+  optimizer_->step(step.lr);
+  step.numbers.emplace(at::stack({loss, max_loss, grad_norm.to(at::kDouble)}));
+  if (metrics_->should_log(step_)) step.metrics = step_metrics();
+  return step;
 }
 
-std::vector<Batch> Trainer::next_micro_batches() {
-  std::vector<Batch> micro_batches;
+void Trainer::finish_step() {
+  if (!under_way_) return;
+  const StepUnderWay step = std::move(*under_way_);
+  under_way_.reset();
+  const auto* const numbers = step.numbers->wait().const_data_ptr<double>();
+  const double loss = numbers[0], max_loss = numbers[1], grad_norm = numbers[2];
+  check_finite(step.number, loss, grad_norm, optimizer_->parameters(), step.gradient_norms,
+               [&] { return find_bad_output(step.micro_batches); });
+  for (size_t i = 0; i < step.micro_batches.size(); ++i)
+    metrics_->add_batch(tokens_of(step.micro_batches[i]), step.data_wait_seconds[i]);
+  if (step.metrics)
+    metrics_->log({.step = step.number,
+                   .loss = loss,
+                   .max_loss = max_loss,
+                   .grad_norm = grad_norm,
+                   .lr = step.lr,
+                   .n_tokens_seen = step.n_tokens_seen,
+                   .extra = step.metrics()});
+  metrics_->progress(step.number, loss);
+}
+
+void Trainer::take_micro_batches(StepUnderWay& step) {
   for (int64_t i = 0; i < gradient_accumulation_steps_; ++i) {
     std::optional<Batch> batch = loader_->next();
     COEUS_ASSERT(batch.has_value());
-    const int64_t tokens = batch->batch_size * batch->row_length * groups_.mesh.data_ranks();
-    metrics_->add_batch(tokens, loader_->last_wait_seconds());
-    n_tokens_seen_ += tokens;
-    micro_batches.push_back(std::move(*batch));
+    n_tokens_seen_ += tokens_of(*batch);
+    step.data_wait_seconds.push_back(loader_->last_wait_seconds());
+    step.micro_batches.push_back(std::move(*batch));
   }
-  return micro_batches;
+  step.n_tokens_seen = n_tokens_seen_;
 }
 
-void Trainer::sum_losses(StepResult& result, int64_t own_labels, int64_t valid_labels) {
-  const double of_own = result.loss * static_cast<double>(std::max<int64_t>(valid_labels, 1)) /
+int64_t Trainer::tokens_of(const Batch& batch) const {
+  return batch.batch_size * batch.row_length * groups_.mesh.data_ranks();
+}
+
+std::pair<at::Tensor, at::Tensor> Trainer::losses_over_ranks(const at::Tensor& own_loss,
+                                                             const at::Tensor& valid_labels,
+                                                             int64_t own_labels) {
+  at::Tensor loss = own_loss;
+  at::Tensor max_loss = own_loss * valid_labels.to(at::kDouble) /
                         static_cast<double>(std::max<int64_t>(own_labels, 1));
-  result.loss = sum_over(*groups_.loss, result.loss, "loss");
-  result.max_loss = max_over(*groups_.loss, of_own, "largest loss");
-  // The last stage knows.
-  result.loss = sum_over(*groups_.pipeline, result.loss, "loss");
-  result.max_loss = max_over(*groups_.pipeline, result.max_loss, "largest loss");
+  // Of the pipeline's ranks the last stage's know.
+  for (const ParallelGroups::Group& group : {groups_.loss, groups_.pipeline}) {
+    loss = group->all_reduce(loss, "loss");
+    max_loss = group->all_reduce(max_loss, "largest loss", ReduceOperation::kMax);
+  }
+  return {loss, max_loss};
 }
 
-double Trainer::gradient_norm_over_ranks() {
-  const double squares = squared_gradient_norm(optimizer_->parameters(), model_->copies());
+at::Tensor Trainer::gradient_norm_over_ranks(const at::Tensor& gradient_norms) {
+  const at::Tensor squares = squared_gradient_norm(gradient_norms, copies_);
   // Of float32, as the gradients are and as PyTorch clips.
-  return static_cast<float>(std::sqrt(sum_over(*groups_.world, squares, "gradient norm")));
+  return groups_.world->all_reduce(squares, "gradient norm").sqrt().to(at::kFloat);
 }
 
 bool Trainer::stops(const StopSignal& stop) {
@@ -265,21 +305,14 @@ std::string Trainer::find_bad_output(const std::vector<Batch>& micro_batches) {
 
 bool Trainer::checks_attention() const { return config_.attention.engine == "check"; }
 
-void Trainer::report(const StepResult& result) {
-  if (metrics_->should_log(step_)) {
-    Scalars extra = model_->step_metrics();
-    if (checks_attention())
-      for (auto& scalar : attention_check_metrics(attention_report_->worst()))
-        extra.push_back(std::move(scalar));
-    metrics_->log({.step = step_,
-                   .loss = result.loss,
-                   .max_loss = result.max_loss,
-                   .grad_norm = result.grad_norm,
-                   .lr = result.lr,
-                   .n_tokens_seen = n_tokens_seen_,
-                   .extra = std::move(extra)});
-  }
-  metrics_->progress(step_, result.loss);
+std::function<Scalars()> Trainer::step_metrics() const {
+  if (!checks_attention()) return model_->step_metrics();
+  return [of_model = model_->step_metrics(),
+          of_attention = attention_check_metrics(attention_report_->worst())] {
+    Scalars all = of_model();
+    all.insert(all.end(), of_attention.begin(), of_attention.end());
+    return all;
+  };
 }
 
 void Trainer::report_memory() const {

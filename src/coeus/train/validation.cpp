@@ -1,5 +1,7 @@
 #include "coeus/train/validation.h"
 
+#include <torch/types.h>
+
 #include "coeus/base/error.h"
 #include "coeus/train/sum_over_ranks.h"
 
@@ -17,21 +19,24 @@ Validator::Validator(const ValidationConfig& config, std::unique_ptr<Loader> loa
 void Validator::validate(ParallelModel& model, int64_t step, MetricsProcessor& metrics) {
   metrics.begin_validation();
   loader_->restart();
-  double loss = 0;
+  at::Tensor sum;
   int64_t valid_labels = 0;
   for (int64_t i = 0; config_.steps == -1 || i < config_.steps; ++i) {
     const std::optional<Batch> batch = loader_->next();
     if (!batch) break;
     metrics.add_batch(batch->batch_size * batch->row_length * groups_.mesh.data_ranks(),
                       loader_->last_wait_seconds());
-    loss += model.evaluate(*batch);
+    const at::Tensor loss = model.evaluate(*batch);
+    sum = sum.defined() ? sum + loss : loss;
     valid_labels += batch->valid_labels;
   }
-  loss = sum_over(*groups_.loss, loss, "validation loss");
-  loss = sum_over(*groups_.pipeline, loss, "validation loss");
+  COEUS_ASSERT(sum.defined());
+  for (const ParallelGroups::Group& group : {groups_.loss, groups_.pipeline})
+    sum = group->all_reduce(sum, "validation loss");
   valid_labels = sum_over(*groups_.data, valid_labels, "validation labels");
   COEUS_ASSERT(valid_labels > 0);
-  metrics.log_validation(step, loss / static_cast<double>(valid_labels));
+  // Here alone the device is waited for.
+  metrics.log_validation(step, sum.item<double>() / static_cast<double>(valid_labels));
 }
 
 }  // namespace coeus

@@ -43,7 +43,9 @@ at::Tensor Transformer::forward_cached(const at::Tensor& tokens, const at::Tenso
 
 at::Tensor Transformer::hidden_states(const at::Tensor& tokens, const at::Tensor& positions,
                                       const AttentionMasks& masks, const ImageTensors& images) {
-  const at::Tensor places = (tokens == images.token).flatten().nonzero().squeeze(1);
+  const at::Tensor places = images.places.defined()
+                                ? images.places
+                                : (tokens == images.token).flatten().nonzero().squeeze(1);
   const int64_t wanted = images.order.defined() ? images.order.size(0) : images.count();
   COEUS_CHECK(places.size(0) == wanted,
               "[vlm] the rows have {} image tokens (id {}) and their images {} patches; each patch "

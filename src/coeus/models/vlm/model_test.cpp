@@ -104,6 +104,16 @@ TEST(Vlm, InitialWeightsAreDrawnByTheirNames) {
   }
 }
 
+TEST(Vlm, ImageTokensNeedNotBeLookedForWhereTheirPlacesAreGiven) {
+  TestBatch batch;
+  const auto model = small_model();
+  const at::Tensor found = batch.logits(*model);
+  batch.images.places = (batch.tokens == batch.images.token).flatten().nonzero().squeeze(1);
+  EXPECT_TRUE(at::equal(batch.logits(*model), found));
+  batch.images.places = batch.images.places.flip(0);
+  EXPECT_FALSE(at::equal(batch.logits(*model), found));
+}
+
 TEST(Vlm, MasksAreNamedAndMayBeReplaced) {
   const TestBatch batch;
   const auto masks = batch.masks(*small_model());

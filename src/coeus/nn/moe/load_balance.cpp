@@ -18,6 +18,12 @@ at::Tensor counts_of(const std::vector<MoEImpl*>& layers) {
   return at::stack(counts);
 }
 
+bool has_sequence_balance_loss(const MoEImpl& layer) {
+  return layer.options().sequence_balance_loss_coeff != 0;
+}
+
+bool has_z_loss(const MoEImpl& layer) { return layer.options().z_loss_coeff != 0; }
+
 }  // namespace
 
 NamedMoELayers moe_layers_of(const torch::nn::Module& model) {
@@ -28,7 +34,8 @@ NamedMoELayers moe_layers_of(const torch::nn::Module& model) {
   return layers;
 }
 
-void update_expert_bias(const NamedMoELayers& layers, const SumOverRanks& sum_over_ranks) {
+void update_expert_bias(const NamedMoELayers& layers, const SumOverRanks& sum_over_ranks,
+                        const at::Tensor& moves) {
   std::vector<MoEImpl*> balanced;
   for (const auto& [name, layer] : layers)
     if (layer->expert_bias.defined()) balanced.push_back(layer.get());
@@ -37,8 +44,9 @@ void update_expert_bias(const NamedMoELayers& layers, const SumOverRanks& sum_ov
   at::Tensor counts = counts_of(balanced);
   if (sum_over_ranks) sum_over_ranks(counts);
   // In whole numbers: mean - tokens has the sign of total - experts * tokens.
-  const at::Tensor direction =
+  at::Tensor direction =
       at::sign(counts.sum(1, /*keepdim=*/true) - counts * counts.size(1)).to(at::kFloat);
+  if (moves.defined()) direction.mul_(moves);
   for (size_t i = 0; i < balanced.size(); ++i) {
     const at::Tensor move =
         direction[static_cast<int64_t>(i)] * *balanced[i]->options().load_balance_coeff;
@@ -47,16 +55,33 @@ void update_expert_bias(const NamedMoELayers& layers, const SumOverRanks& sum_ov
 }
 
 std::vector<ExpertUsage> expert_usage(const NamedMoELayers& layers) {
+  const ExpertUsageTensors usage = expert_usage_tensors(layers);
+  return expert_usage(layers, {usage.tokens.to(at::kCPU), usage.losses.to(at::kCPU)});
+}
+
+ExpertUsageTensors expert_usage_tensors(const NamedMoELayers& layers) {
+  std::vector<at::Tensor> tokens, losses;
+  for (const auto& [name, layer] : layers) {
+    tokens.push_back(layer->usage().tokens_per_expert);
+    if (has_sequence_balance_loss(*layer)) losses.push_back(layer->usage().sequence_balance_loss);
+    if (has_z_loss(*layer)) losses.push_back(layer->usage().z_loss);
+  }
+  return {tokens.empty() ? at::empty({0}, at::kLong) : at::cat(tokens),
+          losses.empty() ? at::empty({0}, at::kDouble) : at::stack(losses).to(at::kDouble)};
+}
+
+std::vector<ExpertUsage> expert_usage(const NamedMoELayers& layers,
+                                      const ExpertUsageTensors& on_host) {
+  const auto* tokens = on_host.tokens.const_data_ptr<int64_t>();
+  const auto* loss = on_host.losses.const_data_ptr<double>();
   std::vector<ExpertUsage> all;
   for (const auto& [name, layer] : layers) {
-    MoEUsage& usage = layer->usage();
-    const at::Tensor counts = usage.tokens_per_expert.to(at::kCPU);
-    const auto* count = counts.const_data_ptr<int64_t>();
     ExpertUsage& of_layer = all.emplace_back(ExpertUsage{.layer = name});
-    of_layer.tokens_per_expert.assign(count, count + counts.numel());
-    if (layer->options().sequence_balance_loss_coeff != 0)
-      of_layer.sequence_balance_loss = usage.sequence_balance_loss.item<double>();
-    if (layer->options().z_loss_coeff != 0) of_layer.z_loss = usage.z_loss.item<double>();
+    const auto* const end = tokens + layer->options().num_experts;
+    of_layer.tokens_per_expert.assign(tokens, end);
+    tokens = end;
+    if (has_sequence_balance_loss(*layer)) of_layer.sequence_balance_loss = *loss++;
+    if (has_z_loss(*layer)) of_layer.z_loss = *loss++;
   }
   return all;
 }

@@ -49,6 +49,16 @@ TEST(ExpertBias, MakesTheUseOfExpertsEven) {
   EXPECT_LT(busiest(), 130);
 }
 
+TEST(ExpertBias, StaysWhereItIsToldNotToMove) {
+  const auto bias_after = [](bool moves) {
+    auto layer = layer_with({9, 1}, {.num_experts = 2, .load_balance_coeff = 0.01});
+    update_expert_bias({{"moe", layer}}, {}, at::scalar_tensor(moves, at::kBool));
+    return layer->expert_bias;
+  };
+  EXPECT_TRUE(at::equal(bias_after(false), at::zeros({2})));
+  EXPECT_TRUE(at::equal(bias_after(true), at::tensor({-0.01F, 0.01F})));
+}
+
 TEST(ExpertBias, CountsOfAllRanksDecide) {
   auto layer = layer_with({9, 1, 1, 1}, {.num_experts = 4, .load_balance_coeff = 0.01});
   update_expert_bias({{"moe", layer}}, [](at::Tensor& counts) {

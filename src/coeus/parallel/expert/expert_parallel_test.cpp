@@ -277,6 +277,24 @@ TEST(ExpertParallel, MoreRanksThanExpertsAreRefusedWithTheNumbers) {
   }
 }
 
+TEST(ExpertParallel, UsageIsThatOfTheStepThoughLayersCountAnewBeforeItIsRead) {
+  run_ranks({.dp_shard = 2}, [](const ParallelGroups& groups) {
+    LayerAlone model({.num_experts = 2, .z_loss_coeff = 1});
+    const nn::NamedMoELayers layers = {{"moe", model.moe.ptr()}};
+    model.moe->usage().tokens_per_expert.copy_(at::tensor({1, 3}, at::kLong));
+    model.moe->usage().z_loss.fill_(0.5);
+    const auto metrics = begin_expert_usage_metrics(layers, groups);
+    model.moe->reset_usage();
+    model.moe->usage().tokens_per_expert.fill_(7);
+    EXPECT_EQ(metrics(), (Metrics{{"moe/moe/max_load", 1.5},
+                                  {"moe/moe/min_load", 0.5},
+                                  {"moe/max_load", 1.5},
+                                  {"moe/min_load", 0.5},
+                                  {"moe/unused_experts", 0},
+                                  {"moe/z_loss", 1}}));
+  });
+}
+
 TEST(ExpertParallel, UsageIsGatheredFromAllStagesOfAPipeline) {
   run_ranks({.pp = 2, .dp_shard = 2}, [](const ParallelGroups& groups) {
     LayerAlone model({.num_experts = 2});

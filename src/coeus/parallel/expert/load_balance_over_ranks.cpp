@@ -2,40 +2,17 @@
 
 #include <torch/types.h>
 
+#include <memory>
 #include <nlohmann/json.hpp>
 
+#include "coeus/ops/host_copy.h"
 #include "coeus/parallel/expert/expert_parallel.h"
 
 namespace coeus {
 
 namespace {
 
-/// Losses are parts of a mean over the ranks of tp too, whether these share rows or repeat them.
-void sum_losses(std::vector<nn::ExpertUsage>& layers, const ParallelGroups& groups) {
-  std::vector<std::optional<double>*> losses;
-  for (nn::ExpertUsage& usage : layers)
-    for (std::optional<double>* loss : {&usage.sequence_balance_loss, &usage.z_loss})
-      if (*loss) losses.push_back(loss);
-  if (losses.empty()) return;
-  at::Tensor sums = at::empty({static_cast<int64_t>(losses.size())}, at::kDouble);
-  auto* sum = sums.mutable_data_ptr<double>();
-  for (size_t i = 0; i < losses.size(); ++i) sum[i] = **losses[i];
-  for (const ParallelGroups::Group& group : {groups.loss, groups.tensor})
-    sums = group->all_reduce(sums, "auxiliary losses of experts");
-  for (size_t i = 0; i < losses.size(); ++i) *losses[i] = sums.const_data_ptr<double>()[i];
-}
-
-void sum_tokens(std::vector<nn::ExpertUsage>& layers, const ParallelGroups& groups) {
-  std::vector<int64_t> all;
-  for (const nn::ExpertUsage& usage : layers)
-    all.insert(all.end(), usage.tokens_per_expert.begin(), usage.tokens_per_expert.end());
-  if (all.empty()) return;
-  at::Tensor sums = at::tensor(all, at::kLong);
-  sum_of_tokens(groups)(sums);
-  const auto* sum = sums.const_data_ptr<int64_t>();
-  for (nn::ExpertUsage& usage : layers)
-    for (int64_t& tokens : usage.tokens_per_expert) tokens = *sum++;
-}
+using Metrics = std::vector<std::pair<std::string, double>>;
 
 nlohmann::json to_json(const std::vector<nn::ExpertUsage>& layers) {
   nlohmann::json all = nlohmann::json::array();
@@ -79,10 +56,23 @@ nn::SumOverRanks sum_of_tokens(const ParallelGroups& groups) {
 
 std::vector<std::pair<std::string, double>> expert_usage_metrics(const nn::NamedMoELayers& layers,
                                                                  const ParallelGroups& groups) {
-  std::vector<nn::ExpertUsage> usage = nn::expert_usage(layers);
-  sum_tokens(usage, groups);
-  sum_losses(usage, groups);
-  return nn::expert_usage_metrics(of_all_stages(usage, *groups.pipeline));
+  return begin_expert_usage_metrics(layers, groups)();
+}
+
+std::function<Metrics()> begin_expert_usage_metrics(const nn::NamedMoELayers& layers,
+                                                    const ParallelGroups& groups) {
+  nn::ExpertUsageTensors usage = nn::expert_usage_tensors(layers);
+  if (usage.tokens.numel() > 0) sum_of_tokens(groups)(usage.tokens);
+  // Losses are parts of a mean over the ranks of tp too, whether these share rows or repeat them.
+  if (usage.losses.numel() > 0)
+    for (const ParallelGroups::Group& group : {groups.loss, groups.tensor})
+      usage.losses = group->all_reduce(usage.losses, "auxiliary losses of experts");
+  const auto tokens = std::make_shared<const HostCopy>(usage.tokens);
+  const auto losses = std::make_shared<const HostCopy>(usage.losses);
+  return [layers, tokens, losses, pipeline = groups.pipeline] {
+    const auto own = nn::expert_usage(layers, {tokens->wait(), losses->wait()});
+    return nn::expert_usage_metrics(of_all_stages(own, *pipeline));
+  };
 }
 
 }  // namespace coeus

@@ -1,6 +1,7 @@
 // How experts are used, over all ranks.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,5 +22,11 @@ nn::SumOverRanks sum_of_tokens(const ParallelGroups& groups);
 /// model. All ranks of the job call it, and all get the same.
 std::vector<std::pair<std::string, double>> expert_usage_metrics(const nn::NamedMoELayers& layers,
                                                                  const ParallelGroups& groups);
+
+/// The same in two: sums over ranks at once, on the device, and returns what gives the metrics when
+/// it is called, by all ranks and once. The device is waited for in that alone, and by then layers
+/// may be counting anew.
+std::function<std::vector<std::pair<std::string, double>>()> begin_expert_usage_metrics(
+    const nn::NamedMoELayers& layers, const ParallelGroups& groups);
 
 }  // namespace coeus

@@ -75,7 +75,7 @@ class PipelineRuntime::Run {
       not_started_[sender] = {inputs.begin(), inputs.end()};
   }
 
-  double execute() {
+  at::Tensor execute() {
     for (size_t i = 0; i < actions_.size(); ++i) {
       receive_ahead(i);
       const Action& action = actions_[i];
@@ -93,7 +93,9 @@ class PipelineRuntime::Run {
       }
     }
     for (Pending& sent : sent_) sent.wait();
-    return loss_sum_.defined() ? loss_sum_.item<double>() : 0;
+    return loss_sum_.defined()
+               ? loss_sum_
+               : at::zeros({}, micro_batches_[0].tokens.options().dtype(at::kFloat));
   }
 
  private:
@@ -291,7 +293,7 @@ bool PipelineRuntime::has_last_stage() const {
   return stages_.back().number + 1 == schedule_.stages;
 }
 
-double PipelineRuntime::run(const PipelineBatch& batch, const PipelineLoss& loss) {
+at::Tensor PipelineRuntime::run(const PipelineBatch& batch, const PipelineLoss& loss) {
   const int64_t size = options_.micro_batch_size;
   const int64_t micro_batches = (batch.tokens.size(0) + size - 1) / size;
   COEUS_CHECK(micro_batches == schedule_.micro_batches,

@@ -70,9 +70,10 @@ class PipelineRuntime {
   bool has_last_stage() const;
 
   /// Forward and backward passes of a batch, which must have as many micro-batches as the schedule.
-  /// Adds to the gradients of the stages' parameters. Returns the sum of the losses, on the rank of
-  /// the last stage; 0 on others. Collective: every rank of the pipeline calls it.
-  double run(const PipelineBatch& batch, const PipelineLoss& loss);
+  /// Adds to the gradients of the stages' parameters. Returns the sum of the losses, [] beside the
+  /// tokens, on the rank of the last stage; 0 on others. Collective: every rank of the pipeline
+  /// calls it.
+  at::Tensor run(const PipelineBatch& batch, const PipelineLoss& loss);
 
   /// Forward passes alone, of a batch of any number of rows, without gradients: stage by stage in
   /// each rank. The same on every rank.

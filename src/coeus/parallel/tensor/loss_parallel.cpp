@@ -38,6 +38,7 @@ at::Tensor log_sum_exp(const at::Tensor& logits, const at::Tensor& columns) {
   return lse;
 }
 
+/// `scale`: the gradient of the sum, [].
 at::Tensor gradient(const at::Tensor& logits, const at::Tensor& columns, const at::Tensor& lse,
                     const at::Tensor& scale) {
   const int64_t width = logits.size(1);
@@ -47,14 +48,14 @@ at::Tensor gradient(const at::Tensor& logits, const at::Tensor& columns, const a
     grad.scatter_add_(1, columns.clamp(0, width - 1).unsqueeze(1), -own.to(grad.scalar_type()));
     return (grad * (columns >= 0).unsqueeze(1) * scale).to(logits.scalar_type());
   }
+  const auto scale_on_host = scale.item<float>();
   at::Tensor grad = at::empty_like(logits);
-  const auto scale_here = scale.item<float>();
   with_kernel_type(logits, [&]<class T>() {
     at::parallel_for(0, logits.size(0), kRowsAChunk, [&](int64_t begin, int64_t end) {
       cpu_kernels<T>().cross_entropy_backward(
           kernel_input<T>(logits) + begin * width, columns.const_data_ptr<int64_t>() + begin,
-          lse.const_data_ptr<float>() + begin, scale_here, kernel_output<T>(grad) + begin * width,
-          end - begin, width);
+          lse.const_data_ptr<float>() + begin, scale_on_host,
+          kernel_output<T>(grad) + begin * width, end - begin, width);
     });
   });
   return grad;
@@ -86,12 +87,13 @@ class LossParallelCrossEntropySum : public torch::autograd::Function<LossParalle
   }
 };
 
-void check_labels(const at::Tensor& labels, const at::Tensor& bad, int64_t vocab_size) {
-  const at::Tensor places = bad.nonzero();
-  COEUS_CHECK_DATA(places.size(0) == 0,
+/// outside: bool [tokens], the labels outside the vocabulary.
+void check_labels(const at::Tensor& labels, const at::Tensor& outside, int64_t vocab_size) {
+  const at::Tensor bad = outside.nonzero();
+  COEUS_CHECK_DATA(bad.size(0) == 0,
                    "[cross_entropy] label {} of token {} is outside the vocabulary of {}; use the "
                    "tokenizer that the model was made for",
-                   labels[places[0].item<int64_t>()].item<int64_t>(), places[0].item<int64_t>(),
+                   labels[bad[0].item<int64_t>()].item<int64_t>(), bad[0].item<int64_t>(),
                    vocab_size);
 }
 
@@ -108,17 +110,17 @@ at::Tensor loss_parallel_cross_entropy_sum(const at::Tensor& logits, const at::T
               labels_in.sizes());
   const at::Tensor labels = labels_in.reshape(-1);
   const at::Tensor ignored = labels == kIgnoredLabel;
-  const at::Tensor bad = (labels < 0).logical_or(labels >= vocab_size).logical_and(~ignored);
-  if (bad.is_cpu()) check_labels(labels, bad, vocab_size);
+  const at::Tensor outside = (labels < 0).logical_or(labels >= vocab_size).logical_and(~ignored);
+  const bool on_host = labels.device().is_cpu();
+  if (on_host) check_labels(labels, outside, vocab_size);
   const at::Tensor here = labels - own.begin;
   const at::Tensor elsewhere = (here < 0).logical_or(here >= own.size);
   const at::Tensor columns =
       here.masked_fill(elsewhere, own.size).masked_fill(ignored, -1).contiguous();
   const at::Tensor sum =
       LossParallelCrossEntropySum::apply(logits.reshape({-1, own.size}), columns, group.get());
-  if (bad.is_cpu()) return sum;
-  // A device finds out by itself rather than be waited for.
-  return sum + at::zeros_like(sum).masked_fill(bad.any(), std::numeric_limits<double>::quiet_NaN());
+  // A device finds out by itself, and gives NaN, rather than be waited for.
+  return on_host ? sum : sum.masked_fill(outside.any(), std::numeric_limits<double>::quiet_NaN());
 }
 
 }  // namespace coeus

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <c10/core/Event.h>
+
+#include <optional>
+
+namespace coeus {
+
+/// Values of a device on their way to the host, which need not wait for them until it reads them.
+class HostCopy {
+ public:
+  /// Starts to copy x once the device has done what its current stream holds so far. A tensor of
+  /// the CPU is taken as it is.
+  explicit HostCopy(const at::Tensor& x);
+
+  /// x on the CPU. Blocks until it has arrived.
+  const at::Tensor& wait() const;
+
+ private:
+  at::Tensor copy_;
+  std::optional<c10::Event> arrived_;  ///< none on the CPU
+};
+
+}  // namespace coeus

@@ -13,12 +13,13 @@ namespace coeus::cuda {
 /// out = x / sqrt(mean(x^2) + eps) * weight, computed in float32 and rounded once to `out_type`;
 /// with a residual, sum = x + residual, rounded to `type`, and out is the norm of that. Rows are
 /// contiguous and follow each other. `out_type` is `type`, or narrower than a `type` of kFloat32:
-/// for a float32 residual stream whose norm feeds matrix products of fewer bits. The sum may be x
-/// or the residual; out may too where its type is theirs, else it must overlap neither, nor the
-/// sum.
+/// for a float32 residual stream around matrix products of fewer bits. The residual has either
+/// type. The sum and out may each be x or the residual where the types are the same; else they must
+/// overlap nothing.
 struct RmsNormForward {
-  ElementType type = ElementType::kBFloat16;  ///< of x, the residual and the sum
+  ElementType type = ElementType::kBFloat16;  ///< of x and the sum
   std::optional<ElementType> out_type;        ///< of out; null: `type`
+  std::optional<ElementType> residual_type;   ///< of the residual; null: `type`
   /// Used as it is: kFloat32, or `type` where out_type is that too.
   ElementType weight_type = ElementType::kBFloat16;
   const void* x = nullptr;         ///< [rows, dim]
@@ -34,11 +35,13 @@ struct RmsNormForward {
 
 /// The gradients of RmsNormForward, in float32; x is what was normed (its sum, with a residual).
 /// grad_sum, where not null, is added to grad_x before that is rounded: the gradient that the sum
-/// has from the residual stream. grad_x may be grad_sum or x, and grad_out where its type is
-/// grad_x's; else it must not overlap grad_out.
+/// has from the residual stream. grad_x is the residual's gradient as well; for one that is
+/// narrower than the sum, grad_residual is grad_x rounded to that, given a grad_sum. grad_x may be
+/// grad_sum or x, and grad_out where its type is grad_x's; else it must not overlap grad_out.
+/// grad_residual must overlap nothing.
 struct RmsNormBackward {
   ElementType type = ElementType::kBFloat16;         ///< of x, grad_sum and grad_x
-  std::optional<ElementType> out_type;               ///< of grad_out, as in RmsNormForward
+  std::optional<ElementType> out_type;               ///< of grad_out and grad_residual
   ElementType weight_type = ElementType::kBFloat16;  ///< as in RmsNormForward
   const void* grad_out = nullptr;                    ///< [rows, dim]
   const void* grad_sum = nullptr;                    ///< [rows, dim], or null
@@ -46,6 +49,7 @@ struct RmsNormBackward {
   const void* weight = nullptr;                      ///< [dim]
   const float* inverse_rms = nullptr;                ///< [rows]
   void* grad_x = nullptr;                            ///< [rows, dim]
+  void* grad_residual = nullptr;                     ///< [rows, dim], or null for none
   float* grad_weight = nullptr;                      ///< [dim], or null for none
   /// rms_norm_backward_scratch_bytes, aligned to 16; not read or written without grad_weight.
   void* scratch = nullptr;

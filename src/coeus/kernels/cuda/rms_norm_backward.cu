@@ -1,29 +1,19 @@
-// RMSNorm forward and backward. The threads of a row hold it in registers, so that memory is read
-// once. A row has 4 to 32 lanes of a warp when it is short, else as many warps as it fills; a block
-// takes as many rows at once as make about 256 threads. Backward's blocks go over many rows and
-// keep their share of the weight's gradient in registers; a second kernel sums the blocks' shares.
-//
-// T is the type of x, O of out and its gradient, W of the weight. A thread works on as many columns
-// at once as 16 bytes of T have; of an O of half the size that is half a vector, in 8 bytes.
+// RMSNorm backward. Blocks go over many rows and keep their share of the weight's gradient in
+// registers; a second kernel sums the blocks' shares.
 #include <algorithm>
-#include <climits>
 #include <stdexcept>
 #include <type_traits>
 
 #include "coeus/kernels/cuda/check.h"
 #include "coeus/kernels/cuda/rms_norm.h"
+#include "coeus/kernels/cuda/rms_norm_rows.cuh"
 #include "coeus/kernels/cuda/vectors.cuh"
 
 namespace coeus::cuda {
 namespace {
 
-/// Threads of a block unless one row takes more.
-constexpr int kBlockThreads = 256;
-/// Most warps of a row in forward.
-constexpr int kForwardWarps = 32;
-/// Vectors of a row that a thread holds: when lanes of one warp share a row, and when warps do.
-constexpr int kFewVectors = 2;
-constexpr int kManyVectors = 4;
+using namespace rms_norm;
+
 /// Most warps of a row in backward, as many as have the registers.
 template <class T, int kVectors>
 constexpr int kBackwardWarps = kVectors == kManyVectors && sizeof(T) == 4 ? 32 : 16;
@@ -39,209 +29,6 @@ constexpr int64_t kMultiprocessorShared = 220 * 1024;
 /// Fewer rows than this a block and row of threads are not worth a block's share of the weight's
 /// gradient.
 constexpr int kFewestRows = 4;
-
-/// How the threads of a block stand: `slots` rows at once, each of kLanes * row_warps threads.
-struct Layout {
-  int row_warps;
-  int slots;
-  int threads;
-  bool aligned;  ///< whether 16 bytes of rows and of the weight can be read at once
-};
-
-/// Whether kSize elements are all of a vector; else they are the first half of it.
-template <class T, int kSize>
-constexpr bool kIsWhole = kSize == kVectorSize<T>;
-
-/// The first kSize elements of a vector.
-template <int kSize, class T>
-__device__ __forceinline__ void unpack_first(const Vector<T>& x, float (&out)[kSize]) {
-  static_assert(kIsWhole<T, kSize> || kIsWhole<T, 2 * kSize>);
-  float all[kVectorSize<T>];
-  unpack(x, all);
-#pragma unroll
-  for (int i = 0; i < kSize; ++i) out[i] = all[i];
-}
-
-/// Rounds each value to the nearest T; zeros after them.
-template <class T, int kSize>
-__device__ __forceinline__ Vector<T> pack_first(const float (&x)[kSize]) {
-  static_assert(kIsWhole<T, kSize> || kIsWhole<T, 2 * kSize>);
-  float all[kVectorSize<T>] = {};
-#pragma unroll
-  for (int i = 0; i < kSize; ++i) all[i] = x[i];
-  return pack<T>(all);
-}
-
-/// Elements [index * kSize, (index + 1) * kSize) of a row; zeros past its end. `kAgain`: of what
-/// this kernel itself may have written.
-template <int kSize, bool kAgain = false, class T>
-__device__ __forceinline__ Vector<T> load_from_row(const T* row, int index, int dim, bool aligned) {
-  const int column = index * kSize;
-  if (column >= dim) return {};
-  if (!aligned) return load_part(row + column, min(kSize, dim - column));
-  if constexpr (kIsWhole<T, kSize>) {
-    return kAgain ? load(row + column) : load_once(row + column);
-  } else {
-    static_assert(!kAgain);
-    const uint2 half = __ldcs(reinterpret_cast<const uint2*>(row + column));
-    return {{half.x, half.y}};
-  }
-}
-
-template <int kSize, class T>
-__device__ __forceinline__ void store_to_row(T* row, int index, int dim, bool aligned,
-                                             const Vector<T>& x) {
-  const int column = index * kSize;
-  if (column >= dim) return;
-  if (!aligned)
-    store_part(row + column, x, min(kSize, dim - column));
-  else if constexpr (kIsWhole<T, kSize>)
-    store(row + column, x);
-  else
-    *reinterpret_cast<uint2*>(row + column) = {x.words[0], x.words[1]};
-}
-
-/// kSize elements from an address that is a multiple of 16.
-template <int kSize, class W>
-__device__ __forceinline__ void load_wide(const W* from, float (&out)[kSize]) {
-  constexpr int kStep = kVectorSize<W>;
-  static_assert(kSize % kStep == 0);
-#pragma unroll
-  for (int part = 0; part < kSize / kStep; ++part) {
-    float wide[kStep];
-    unpack(load(from + part * kStep), wide);
-#pragma unroll
-    for (int i = 0; i < kStep; ++i) out[part * kStep + i] = wide[i];
-  }
-}
-
-/// Values of the weight at the columns of a vector of kSize elements; zeros past the end.
-template <int kSize, class W>
-__device__ __forceinline__ void load_weight(const W* weight, int index, int dim, bool aligned,
-                                            float (&out)[kSize]) {
-  const int column = index * kSize;
-  if (aligned && column < dim) return load_wide(weight + column, out);
-#pragma unroll
-  for (int i = 0; i < kSize; ++i) out[i] = column + i < dim ? as_float(weight[column + i]) : 0.F;
-}
-
-/// The sum of x over the threads of a row, the same in each. `shared`: a float a warp of the block;
-/// a call may follow another at once when it has other floats. All threads of the block must call.
-template <int kLanes>
-__device__ __forceinline__ float row_sum(float x, int row_warps, float* shared) {
-#pragma unroll
-  for (int offset = kLanes / 2; offset > 0; offset /= 2)
-    x += __shfl_xor_sync(0xffffffffU, x, offset);
-  if (kLanes < 32 || row_warps == 1) return x;
-  const int warp = static_cast<int>(threadIdx.x) / 32;
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  if (lane == 0) shared[warp] = x;
-  __syncthreads();
-  x = lane < row_warps ? shared[warp / row_warps * row_warps + lane] : 0.F;
-#pragma unroll
-  for (int offset = 16; offset > 0; offset /= 2) x += __shfl_xor_sync(0xffffffffU, x, offset);
-  return x;
-}
-
-/// x + residual, rounded to T.
-template <class T>
-__device__ __forceinline__ Vector<T> added(const Vector<T>& x, const Vector<T>& residual) {
-  float a[kVectorSize<T>], b[kVectorSize<T>];
-  unpack(x, a);
-  unpack(residual, b);
-#pragma unroll
-  for (int i = 0; i < kVectorSize<T>; ++i) a[i] += b[i];
-  return pack<T>(a);
-}
-
-template <class T>
-__device__ __forceinline__ float sum_of_squares(const Vector<T>& x) {
-  float wide[kVectorSize<T>];
-  unpack(x, wide);
-  float sum = 0;
-#pragma unroll
-  for (int i = 0; i < kVectorSize<T>; ++i) sum += wide[i] * wide[i];
-  return sum;
-}
-
-template <class O, class T, class W>
-__device__ __forceinline__ Vector<O> normed(const Vector<T>& x, float inverse, const W* weight,
-                                            int index, int dim, bool aligned) {
-  float wide[kVectorSize<T>], w[kVectorSize<T>];
-  unpack(x, wide);
-  load_weight(weight, index, dim, aligned, w);
-#pragma unroll
-  for (int i = 0; i < kVectorSize<T>; ++i) wide[i] = wide[i] * inverse * w[i];
-  return pack_first<O>(wide);
-}
-
-template <class T, class O, class W, int kLanes, int kVectors, bool kResidual>
-__global__ void __launch_bounds__(kLanes < 32 ? kBlockThreads : 1024)
-    forward_kernel(const RmsNormForward work, const Layout layout) {
-  constexpr int kSize = kVectorSize<T>;
-  __shared__ float shared[kForwardWarps];
-  const int row_threads = kLanes * layout.row_warps;
-  const int slot = static_cast<int>(threadIdx.x) / row_threads;
-  const int first = static_cast<int>(threadIdx.x) % row_threads;
-  const int64_t row = int64_t{blockIdx.x} * layout.slots + slot;
-  const bool exists = row < work.rows;
-  const int64_t start = exists ? row * work.dim : 0;
-  // A row that does not exist has no columns.
-  const int dim = exists ? work.dim : 0;
-  const bool aligned = layout.aligned;
-  const T* const x_row = static_cast<const T*>(work.x) + start;
-  const T* const residual_row = kResidual ? static_cast<const T*>(work.residual) + start : nullptr;
-  T* const sum_row = kResidual ? static_cast<T*>(work.sum) + start : nullptr;
-  O* const out_row = static_cast<O*>(work.out) + start;
-  const W* const weight = static_cast<const W*>(work.weight);
-  const int held = row_threads * kVectors;  // vectors of the row that registers hold
-  const int vectors = (dim + kSize - 1) / kSize;
-
-  Vector<T> x[kVectors];
-  if constexpr (kResidual) {
-    Vector<T> residual[kVectors];
-#pragma unroll
-    for (int v = 0; v < kVectors; ++v) {
-      x[v] = load_from_row<kSize>(x_row, first + v * row_threads, dim, aligned);
-      residual[v] = load_from_row<kSize>(residual_row, first + v * row_threads, dim, aligned);
-    }
-#pragma unroll
-    for (int v = 0; v < kVectors; ++v) {
-      x[v] = added(x[v], residual[v]);
-      store_to_row<kSize>(sum_row, first + v * row_threads, dim, aligned, x[v]);
-    }
-  } else {
-#pragma unroll
-    for (int v = 0; v < kVectors; ++v)
-      x[v] = load_from_row<kSize>(x_row, first + v * row_threads, dim, aligned);
-  }
-  float squares = 0;
-#pragma unroll
-  for (int v = 0; v < kVectors; ++v) squares += sum_of_squares(x[v]);
-  for (int index = held + first; index < vectors; index += row_threads) {
-    Vector<T> more = load_from_row<kSize>(x_row, index, dim, aligned);
-    if constexpr (kResidual) {
-      more = added(more, load_from_row<kSize>(residual_row, index, dim, aligned));
-      store_to_row<kSize>(sum_row, index, dim, aligned, more);
-    }
-    squares += sum_of_squares(more);
-  }
-  squares = row_sum<kLanes>(squares, layout.row_warps, shared);
-  const float inverse = rsqrtf(squares / static_cast<float>(work.dim) + work.eps);
-  if (exists && first == 0) work.inverse_rms[row] = inverse;
-#pragma unroll
-  for (int v = 0; v < kVectors; ++v) {
-    const int index = first + v * row_threads;
-    store_to_row<kSize>(out_row, index, dim, aligned,
-                        normed<O>(x[v], inverse, weight, index, dim, aligned));
-  }
-  // What a thread wrote itself it also sees, and no thread reads another's.
-  const T* const normed_row = kResidual ? sum_row : x_row;
-  for (int index = held + first; index < vectors; index += row_threads)
-    store_to_row<kSize>(out_row, index, dim, aligned,
-                        normed<O>(load_from_row<kSize, true>(normed_row, index, dim, aligned),
-                                  inverse, weight, index, dim, aligned));
-}
 
 /// The rows of one block of backward: [rows_before(b), rows_before(b + 1)) of `blocks` blocks.
 __device__ __forceinline__ int64_t rows_before(int64_t block, int64_t rows, int64_t blocks) {
@@ -341,12 +128,13 @@ class RowsInFlight {
 
 /// For rows that can be read 16 bytes at once. Writes a block's share of the weight's gradient to
 /// row blockIdx.x of partial [blocks, dim], unless that is null.
-template <class T, class O, class W, int kLanes, int kVectors, bool kAdd>
+template <class T, class O, class W, int kLanes, int kVectors, Residual kResidual>
 __global__ void __launch_bounds__(kLanes < 32 ? kBlockThreads : kBackwardWarps<T, kVectors> * 32,
                                   kVectors == kManyVectors ? 1
                                   : kLanes < 32            ? 4
                                                            : 2)
     backward_kernel(const RmsNormBackward work, const Layout layout, int stages, float* partial) {
+  constexpr bool kAdd = kResidual != Residual::kNone;
   constexpr int kSize = kVectorSize<T>;
   __shared__ float shared[2][32];
   extern __shared__ uint4 memory[];
@@ -418,6 +206,9 @@ __global__ void __launch_bounds__(kLanes < 32 ? kBlockThreads : kBackwardWarps<T
         for (int i = 0; i < kSize; ++i) x[i] += grad[i];
       }
       store(grad_x + column, pack<T>(x));
+      if constexpr (kResidual == Residual::kOfOut)
+        store_to_row<kSize>(static_cast<O*>(work.grad_residual) + row * work.dim,
+                            first + v * row_threads, dim, true, pack_first<O>(x));
     }
   }
   wait_for_copies<0>();
@@ -492,6 +283,10 @@ __global__ void __launch_bounds__(kAnyRowThreads)
     }
     store_to_row<kSize>(static_cast<T*>(work.grad_x) + row * dim, index, dim, aligned,
                         pack<T>(wide));
+    if constexpr (!std::is_same_v<T, O>)
+      if (work.grad_residual != nullptr)
+        store_to_row<kSize>(static_cast<O*>(work.grad_residual) + row * dim, index, dim, aligned,
+                            pack_first<O>(wide));
   }
 }
 
@@ -539,72 +334,10 @@ __global__ void __launch_bounds__(kSumThreads)
   out[column] = sum;
 }
 
-/// Calls run(integral_constant of lanes, integral_constant of vectors, layout) for rows of that
-/// many vectors. The longest get most_warps, and may then have more vectors than registers hold.
-/// few_vectors_warps: up to how many warps of kFewVectors are better than fewer of kManyVectors.
-template <class Run>
-void with_layout(int vectors, int few_vectors_warps, int most_warps, Run run) {
-  const auto call = [&](auto lanes, auto held, int row_warps) {
-    const int row_threads = decltype(lanes)::value * row_warps;
-    const int slots = std::max(1, kBlockThreads / row_threads);
-    run(lanes, held, Layout{row_warps, slots, slots * row_threads, false});
-  };
-  constexpr std::integral_constant<int, kFewVectors> kFew;
-  constexpr std::integral_constant<int, kManyVectors> kMany;
-  if (vectors <= 4 * kFewVectors) return call(std::integral_constant<int, 4>{}, kFew, 1);
-  if (vectors <= 8 * kFewVectors) return call(std::integral_constant<int, 8>{}, kFew, 1);
-  if (vectors <= 16 * kFewVectors) return call(std::integral_constant<int, 16>{}, kFew, 1);
-  constexpr std::integral_constant<int, 32> kWarp;
-  const int few_warps = (vectors + 32 * kFewVectors - 1) / (32 * kFewVectors);
-  if (few_warps <= few_vectors_warps) return call(kWarp, kFew, few_warps);
-  const int many_warps = (vectors + 32 * kManyVectors - 1) / (32 * kManyVectors);
-  return call(kWarp, kMany, std::min(many_warps, most_warps));
-}
-
-template <class Work>
-ElementType out_type_of(const Work& work) {
-  return work.out_type.value_or(work.type);
-}
-
-/// Calls run(zero of T, zero of O, zero of W).
-template <class Work, class Run>
-void with_types(const Work& work, Run run) {
-  const ElementType out_type = out_type_of(work);
-  const bool same = out_type == work.type;
-  if (!same && work.type != ElementType::kFloat32)
-    throw std::runtime_error("RMSNorm's output has its input's type, or fewer bits than float32");
-  if (work.weight_type != ElementType::kFloat32 && !(same && work.weight_type == work.type))
-    throw std::runtime_error(same ? "RMSNorm takes a weight of its input's type or of float32"
-                                  : "RMSNorm that narrows its output takes a weight of float32");
-  with_type(work.type, [&](auto t) {
-    if (same && work.weight_type == work.type) return run(t, t, t);
-    if (same) return run(t, t, float{});
-    if constexpr (std::is_same_v<decltype(t), float>)
-      with_type(out_type, [&](auto o) { run(t, o, float{}); });
-  });
-}
-
-unsigned grid(int64_t blocks) {
-  if (blocks > INT_MAX) throw std::runtime_error("RMSNorm takes fewer than 2^31 blocks of rows");
-  return static_cast<unsigned>(blocks);
-}
-
-/// Bytes of out, or of its gradient, beside 16 of x.
-int64_t out_bytes(ElementType type, ElementType out_type) {
-  return 16 * size_of(out_type) / size_of(type);
-}
-
-/// Whether a thread's columns of each input and output can be read at once. `out`: or its gradient.
-template <class Work, class... Pointers>
-bool is_aligned(const Work& work, const void* out, Pointers... others) {
-  return work.dim * size_of(work.type) % 16 == 0 && aligned_to_vectors(others...) &&
-         reinterpret_cast<uintptr_t>(out) % out_bytes(work.type, out_type_of(work)) == 0;
-}
-bool is_aligned(const RmsNormForward& work) {
-  return is_aligned(work, work.out, work.x, work.residual, work.weight, work.sum);
-}
 bool is_aligned(const RmsNormBackward& work) {
-  return is_aligned(work, work.grad_out, work.grad_sum, work.x, work.weight, work.grad_x);
+  return aligned_rows(work, work.grad_sum, work.x, work.weight, work.grad_x) &&
+         aligned_beside(work, work.grad_out, out_type_of(work)) &&
+         aligned_beside(work, work.grad_residual, out_type_of(work));
 }
 
 /// How the rows of backward_kernel are split among blocks, each with its share of the weight's
@@ -632,7 +365,7 @@ BackwardPlan backward_plan(ElementType type, ElementType out_type, int64_t row_c
       constexpr int kVectors = decltype(vectors)::value;
       const int row_threads = layout.threads / layout.slots;
       const int64_t stage_bytes =
-          int64_t{layout.threads} * kVectors * ((add ? 32 : 16) + out_bytes(type, out_type));
+          int64_t{layout.threads} * kVectors * ((add ? 32 : 16) + bytes_beside(type, out_type));
       plan.holds = dim <= row_threads * kVectors * kVectorSize<T> && stage_bytes <= kMostShared;
       plan.stages = 2 * stage_bytes <= kMostShared ? 2 : 1;
       plan.shared_bytes = plan.stages * stage_bytes;
@@ -669,30 +402,6 @@ void start_backward(Kernel kernel, const RmsNormBackward& work, const Layout& la
 
 }  // namespace
 
-void rms_norm_forward(const RmsNormForward& work, cudaStream_t stream) {
-  if (work.rows == 0 || work.dim == 0) return;
-  with_types(work, [&](auto t, auto o, auto w) {
-    using T = decltype(t);
-    using O = decltype(o);
-    using W = decltype(w);
-    // Two vectors a thread only where one warp then holds the row.
-    with_layout((work.dim + kVectorSize<T> - 1) / kVectorSize<T>, 1, kForwardWarps,
-                [&](auto lanes, auto vectors, Layout layout) {
-                  constexpr int kLanes = decltype(lanes)::value;
-                  constexpr int kVectors = decltype(vectors)::value;
-                  layout.aligned = is_aligned(work);
-                  const unsigned blocks = grid((work.rows + layout.slots - 1) / layout.slots);
-                  if (work.residual != nullptr)
-                    forward_kernel<T, O, W, kLanes, kVectors, true>
-                        <<<blocks, layout.threads, 0, stream>>>(work, layout);
-                  else
-                    forward_kernel<T, O, W, kLanes, kVectors, false>
-                        <<<blocks, layout.threads, 0, stream>>>(work, layout);
-                });
-  });
-  check(cudaGetLastError(), "starting RMSNorm's forward");
-}
-
 int64_t rms_norm_backward_scratch_bytes(ElementType type, int64_t rows, int dim) {
   if (rows == 0 || dim == 0) return 0;
   int64_t blocks = share_chunks(rows, dim);
@@ -705,6 +414,9 @@ int64_t rms_norm_backward_scratch_bytes(ElementType type, int64_t rows, int dim)
 
 void rms_norm_backward(const RmsNormBackward& work, cudaStream_t stream) {
   if (work.dim == 0) return;
+  if (work.grad_residual != nullptr && (work.grad_sum == nullptr || out_type_of(work) == work.type))
+    throw std::runtime_error(
+        "RMSNorm's gradient of a residual wants grad_sum, and an output of fewer bits than x");
   if (work.rows == 0) {
     if (work.grad_weight != nullptr)
       check(cudaMemsetAsync(work.grad_weight, 0, work.dim * sizeof(float), stream),
@@ -736,12 +448,15 @@ void rms_norm_backward(const RmsNormBackward& work, cudaStream_t stream) {
     with_backward_layout<T>(work.dim, [&](auto lanes, auto vectors, const Layout& layout) {
       constexpr int kLanes = decltype(lanes)::value;
       constexpr int kVectors = decltype(vectors)::value;
-      if (work.grad_sum != nullptr)
-        start_backward(backward_kernel<T, O, W, kLanes, kVectors, true>, work, layout, plan,
-                       partial, stream);
-      else
-        start_backward(backward_kernel<T, O, W, kLanes, kVectors, false>, work, layout, plan,
-                       partial, stream);
+      const auto start = [&](auto kernel) {
+        start_backward(kernel, work, layout, plan, partial, stream);
+      };
+      if (work.grad_sum == nullptr)
+        return start(backward_kernel<T, O, W, kLanes, kVectors, Residual::kNone>);
+      if (work.grad_residual == nullptr)
+        return start(backward_kernel<T, O, W, kLanes, kVectors, Residual::kOfX>);
+      if constexpr (!std::is_same_v<T, O>)
+        start(backward_kernel<T, O, W, kLanes, kVectors, Residual::kOfOut>);
     });
   });
   if (partial == nullptr) return;

@@ -4,6 +4,7 @@
 #include <torch/types.h>
 
 #include <algorithm>
+#include <tuple>
 
 #include "coeus/base/error.h"
 #include "coeus/cuda/element_type.h"
@@ -33,6 +34,15 @@ class CudaFusedOperations final : public FusedOperations {
 
   std::pair<at::Tensor, at::Tensor> rms_norm(const at::Tensor& x, const at::Tensor& weight,
                                              double eps, at::ScalarType out_dtype) override {
+    const auto [sum, normed, inverse_rms] = add_rms_norm(x, {}, weight, eps, out_dtype);
+    return {normed, inverse_rms};
+  }
+
+  /// With y undefined, of x alone, and there is no sum.
+  std::tuple<at::Tensor, at::Tensor, at::Tensor> add_rms_norm(const at::Tensor& x,
+                                                              const at::Tensor& y,
+                                                              const at::Tensor& weight, double eps,
+                                                              at::ScalarType out_dtype) override {
     const c10::cuda::CUDAGuard guard(x.device());
     const int64_t dim = x.size(-1);
     const at::Tensor out = at::empty_like(x, x.options().dtype(out_dtype));
@@ -48,23 +58,39 @@ class CudaFusedOperations final : public FusedOperations {
     work.rows = inverse_rms.numel();
     work.dim = static_cast<int>(dim);
     work.eps = static_cast<float>(eps);
+    at::Tensor sum;
+    if (y.defined()) {
+      sum = at::empty_like(x);
+      work.residual_type = element_type(y);
+      work.residual = y.const_data_ptr();
+      work.sum = sum.mutable_data_ptr();
+    }
     cuda::rms_norm_forward(work, current_stream());
-    return {out, inverse_rms};
+    return {sum, out, inverse_rms};
   }
 
   std::pair<at::Tensor, at::Tensor> rms_norm_backward(const at::Tensor& grad, const at::Tensor& x,
                                                       const at::Tensor& weight,
                                                       const at::Tensor& inverse_rms) override {
-    const c10::cuda::CUDAGuard guard(x.device());
-    const int64_t dim = x.size(-1);
-    const at::Tensor grad_x = at::empty_like(x);
-    const at::Tensor grad_weight = new_floats({dim}, x);
+    const auto [grad_x, grad_y, grad_weight] =
+        add_rms_norm_backward({}, grad, x, weight, inverse_rms, x.scalar_type());
+    return {grad_x, grad_weight};
+  }
+
+  /// With grad_sum undefined, of the norm alone, and y has the sum's dtype.
+  std::tuple<at::Tensor, at::Tensor, at::Tensor> add_rms_norm_backward(
+      const at::Tensor& grad_sum, const at::Tensor& grad_normed, const at::Tensor& sum,
+      const at::Tensor& weight, const at::Tensor& inverse_rms, at::ScalarType y_dtype) override {
+    const c10::cuda::CUDAGuard guard(sum.device());
+    const int64_t dim = sum.size(-1);
+    const at::Tensor grad_x = at::empty_like(sum);
+    const at::Tensor grad_weight = new_floats({dim}, sum);
     cuda::RmsNormBackward work;
-    work.type = element_type(x);
-    work.out_type = element_type(grad);
+    work.type = element_type(sum);
+    work.out_type = element_type(grad_normed);
     work.weight_type = element_type(weight);
-    work.grad_out = grad.const_data_ptr();
-    work.x = x.const_data_ptr();
+    work.grad_out = grad_normed.const_data_ptr();
+    work.x = sum.const_data_ptr();
     work.weight = weight.const_data_ptr();
     work.inverse_rms = inverse_rms.const_data_ptr<float>();
     work.grad_x = grad_x.mutable_data_ptr();
@@ -73,10 +99,17 @@ class CudaFusedOperations final : public FusedOperations {
     work.dim = static_cast<int>(dim);
     const at::Tensor scratch =
         at::empty({cuda::rms_norm_backward_scratch_bytes(work.type, work.rows, work.dim)},
-                  x.options().dtype(at::kByte));
+                  sum.options().dtype(at::kByte));
     work.scratch = scratch.mutable_data_ptr();
+    if (grad_sum.defined()) work.grad_sum = grad_sum.const_data_ptr();
+    at::Tensor grad_y = grad_x;
+    if (y_dtype != sum.scalar_type()) {
+      COEUS_ASSERT(y_dtype == grad_normed.scalar_type());
+      grad_y = at::empty_like(grad_normed);
+      work.grad_residual = grad_y.mutable_data_ptr();
+    }
     cuda::rms_norm_backward(work, current_stream());
-    return {grad_x, grad_weight};
+    return {grad_x, grad_y, grad_weight};
   }
 
   at::Tensor rope(const at::Tensor& x, const at::Tensor& table, const at::Tensor& positions,

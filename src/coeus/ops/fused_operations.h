@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -54,6 +55,17 @@ class FusedOperations {
                                                               const at::Tensor& x,
                                                               const at::Tensor& weight,
                                                               const at::Tensor& inverse_rms) = 0;
+  /// The sum of x and y, in x's dtype, the normed sum in out_dtype, and as above. y has one of
+  /// these two dtypes.
+  virtual std::tuple<at::Tensor, at::Tensor, at::Tensor> add_rms_norm(const at::Tensor& x,
+                                                                      const at::Tensor& y,
+                                                                      const at::Tensor& weight,
+                                                                      double eps,
+                                                                      at::ScalarType out_dtype) = 0;
+  /// The gradients of x, of y in its dtype and, in float32, of the weight.
+  virtual std::tuple<at::Tensor, at::Tensor, at::Tensor> add_rms_norm_backward(
+      const at::Tensor& grad_sum, const at::Tensor& grad_normed, const at::Tensor& sum,
+      const at::Tensor& weight, const at::Tensor& inverse_rms, at::ScalarType y_dtype) = 0;
 
   /// `sign` -1 turns the other way. x need not be contiguous but for its last dimension.
   virtual at::Tensor rope(const at::Tensor& x, const at::Tensor& table, const at::Tensor& positions,

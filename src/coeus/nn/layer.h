@@ -22,6 +22,8 @@ class Layer : public torch::nn::Module {
   /// What forward works on, and what it returns.
   at::Tensor entered(const at::Tensor& x) const { return through(input_hooks_, x); }
   at::Tensor left(const at::Tensor& y) const { return through(output_hooks_, y); }
+  /// Whether `entered` may change its argument.
+  bool has_input_hooks() const { return !input_hooks_.empty(); }
 
  private:
   static at::Tensor through(const std::vector<Hook>& hooks, at::Tensor x) {

@@ -15,4 +15,13 @@ at::Tensor RMSNormImpl::forward(const at::Tensor& x) {
   return left(rms_norm(entered(x), weight, eps_));
 }
 
+std::pair<at::Tensor, at::Tensor> RMSNormImpl::add_norm(const at::Tensor& x, const at::Tensor& y) {
+  if (has_input_hooks()) {
+    const at::Tensor sum = x + y;
+    return {sum, forward(sum)};
+  }
+  const auto [sum, normed] = add_rms_norm(x, y, weight, eps_);
+  return {sum, left(normed)};
+}
+
 }  // namespace coeus::nn

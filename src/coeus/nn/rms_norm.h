@@ -2,6 +2,8 @@
 
 #include <torch/nn/pimpl.h>
 
+#include <utility>
+
 #include "coeus/nn/layer.h"
 
 namespace coeus::nn {
@@ -12,6 +14,9 @@ class RMSNormImpl : public Layer {
   RMSNormImpl(int64_t dim, double eps, const at::TensorOptions& options);
   /// x: [..., dim], returned in the same shape and dtype.
   at::Tensor forward(const at::Tensor& x);
+  /// x + y and forward of that, in one pass over memory where a device can (ops/rms_norm.h). x and
+  /// y: [..., dim]; a block's residual stream and what is added to it.
+  std::pair<at::Tensor, at::Tensor> add_norm(const at::Tensor& x, const at::Tensor& y);
 
   at::Tensor weight;
 

@@ -41,9 +41,9 @@ TransformerBlock::TransformerBlock(int64_t layer_id, const Sizes& sizes, Attenti
 }
 
 at::Tensor TransformerBlock::forward(const at::Tensor& x, const nn::OrderedInputs& inputs) {
-  const at::Tensor h = x + attention_(attention_norm_(x), inputs.rope_table, inputs.positions,
-                                      inputs.masks->at(kMaskName), inputs.cache);
-  const at::Tensor normed = ffn_norm_(h);
+  const auto [h, normed] =
+      ffn_norm_->add_norm(x, attention_(attention_norm_(x), inputs.rope_table, inputs.positions,
+                                        inputs.masks->at(kMaskName), inputs.cache));
   return h + (moe_.is_empty() ? feed_forward_(normed) : moe_(normed));
 }
 

@@ -59,9 +59,9 @@ TransformerBlock::TransformerBlock(int64_t layer_id, const Sizes& sizes, Attenti
 }
 
 at::Tensor TransformerBlock::forward(const at::Tensor& x, const nn::OrderedInputs& inputs) {
-  const at::Tensor h = x + attention_(attention_norm_(x), inputs.rope_table, inputs.positions,
-                                      inputs.masks->at(mask_name_), inputs.cache);
-  const at::Tensor normed = ffn_norm_(h);
+  const auto [h, normed] =
+      ffn_norm_->add_norm(x, attention_(attention_norm_(x), inputs.rope_table, inputs.positions,
+                                        inputs.masks->at(mask_name_), inputs.cache));
   return h + (moe_ ? moe_(normed) : feed_forward_(normed));
 }
 

@@ -23,7 +23,7 @@ std::filesystem::path RunTest::train(const std::string& name, std::vector<std::s
   all.insert(all.end(), flags.begin(), flags.end());
   const JobConfig config = load_job_config(all);
   check_training_inputs(config);
-  JobRanks ranks;
+  JobRanks ranks(config);
   Trainer(config, ranks, reading_).train();
   return out;
 }

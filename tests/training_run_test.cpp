@@ -275,11 +275,12 @@ class LateReading : public TrainingRun {
     std::ifstream in(folder_ / name / "metrics.jsonl");
     for (std::string line; std::getline(in, line);) {
       nlohmann::json object = nlohmann::json::parse(line);
-      if (object.contains("loss"))
+      if (object.contains("loss")) {
         EXPECT_NEAR(
             object["tokens_per_second"].get<double>() * object["step_seconds"].get<double>(),
             2 * 64, 1e-6)
             << "a step's tokens over its time";
+      }
       for (const char* key :
            {"tokens_per_second", "memory_gib", "tflops", "step_seconds", "data_wait_seconds",
             "data_wait_fraction", "wall_time", "validation_seconds"})

@@ -1,5 +1,5 @@
-// at::parallel_for for files that loop over values. Where it is compiled without OpenMP it is a plain
-// loop on one thread; the build gives OpenMP to files that include this.
+// at::parallel_for for files that loop over values. Where it is compiled without OpenMP it is a
+// plain loop on one thread; the build gives OpenMP to files that include this.
 #pragma once
 
 #ifndef _OPENMP

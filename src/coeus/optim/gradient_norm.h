@@ -23,8 +23,13 @@ at::Tensor gradient_norms(const std::vector<std::pair<std::string, at::Tensor>>&
 /// that hold the same.
 at::Tensor squared_gradient_norm(const at::Tensor& norms, const at::Tensor& copies);
 
-/// Multiplies every gradient by min(1, max_norm / (norm + 1e-6)), in float32. norm: [], where the
-/// gradients are; one that is not finite changes nothing.
+/// min(1, max_norm / (norm + 1e-6)), what clipping multiplies gradients by, float32 []. norm: [],
+/// where the gradients are; 1 for one that is not finite.
+at::Tensor clip_coefficient(double max_norm, const at::Tensor& norm);
+/// Multiplies every gradient by a coefficient, float32 [], where the gradients are.
+void scale_gradients(const std::vector<std::pair<std::string, at::Tensor>>& parameters,
+                     const at::Tensor& coefficient);
+/// Both in turn.
 void clip_gradients(const std::vector<std::pair<std::string, at::Tensor>>& parameters,
                     double max_norm, const at::Tensor& norm);
 

@@ -16,7 +16,7 @@ namespace coeus {
 /// `optimizer.implementation`.
 class Optimizer {
  public:
-  /// Keeps references to the parameters and allocates their gradients, zero. Throws ConfigError for
+  /// Keeps references to the parameters, whose gradients may be yet to come. Throws ConfigError for
   /// another name than Adam or AdamW.
   Optimizer(const OptimizerConfig& config,
             std::vector<std::pair<std::string, at::Tensor>> parameters);
@@ -27,9 +27,11 @@ class Optimizer {
   /// it looks. Returns whether the coming one is made, bool []. Nothing waits for the device.
   const at::Tensor& admit(const at::Tensor& finite);
   /// Updates every parameter by its gradient at learning rate `lr`. All must have a gradient, but
-  /// after release_grad() one without counts as zero.
-  void step(double lr);
-  /// Zeroes the gradients, keeping their memory.
+  /// after release_grad() one without counts as zero. gradient_scale: float32 [], where the
+  /// parameters are; what gradients are multiplied by first (clip_coefficient), undefined for 1.
+  /// They may come out multiplied or not.
+  void step(double lr, const at::Tensor& gradient_scale = {});
+  /// Zeroes the gradients, keeping their memory, or makes them.
   void zero_grad();
   /// Gives their memory back, so that backward's own results become the gradients, unread and
   /// without a sum. Not for parameters whose gradients have a place of their own, as FSDP's.
@@ -44,6 +46,11 @@ class Optimizer {
   int64_t bytes() const;
 
  private:
+  /// Whether the device's own update takes all parameters; `plain_step` is LibTorch's.
+  bool is_fused() const;
+  void fused_step(double lr, const at::Tensor& gradient_scale);
+  void plain_step(double lr, const at::Tensor& gradient_scale);
+
   OptimizerConfig config_;
   std::vector<std::pair<std::string, at::Tensor>> parameters_;
   std::vector<at::Tensor> exp_avgs_;

@@ -224,9 +224,8 @@ Trainer::StepUnderWay Trainer::train_step() {
   const at::Tensor grad_norm = gradient_norm_over_ranks(step.gradient_norms);
   const at::Tensor updates =
       optimizer_->admit(at::isfinite(loss).logical_and(at::isfinite(grad_norm)));
-  clip_gradients(optimizer_->parameters(), config_.training.max_norm, grad_norm);
   model_->before_optimizer_step(updates);
-  optimizer_->step(step.lr);
+  optimizer_->step(step.lr, clip_coefficient(config_.training.max_norm, grad_norm));
   step.numbers.emplace(at::stack({loss, max_loss, grad_norm.to(at::kDouble)}));
   if (metrics_->should_log(step_)) step.metrics = step_metrics();
   return step;

@@ -17,9 +17,10 @@ namespace {
 /// In place of a residual's type.
 struct None {};
 
-/// x of T, a weight of W, out and its gradient of O, a residual of R.
+/// x of T, a weight of W, out and its gradient of O, a residual of R, which has its own offset.
 template <class T, class W, class O, class R>
-void check_rms_norm_of(Report& forward, Report& backward, int64_t rows, int dim, int offset) {
+void check_rms_norm_of(Report& forward, Report& backward, int64_t rows, int dim, int offset,
+                       int residual_offset) {
   constexpr bool kAdd = !std::is_same_v<R, None>;
   /// Whether the residual has a gradient apart from x's.
   constexpr bool kApart = kAdd && !std::is_same_v<R, T>;
@@ -33,9 +34,9 @@ void check_rms_norm_of(Report& forward, Report& backward, int64_t rows, int dim,
   const std::string what =
       text("%s to %s, weight %s, rows %lld, dim %d, offset %d", kTypeName<T>, kTypeName<O>,
            kTypeName<W>, static_cast<long long>(rows), dim, offset) +
-      (kAdd ? text(", residual %s", kTypeName<Residual>) : "");
+      (kAdd ? text(", residual %s, offset %d", kTypeName<Residual>, residual_offset) : "");
   const Device<T> device_x(x, offset), device_grad_sum(grad_sum, offset);
-  const Device<Residual> device_residual(residual, offset);
+  const Device<Residual> device_residual(residual, residual_offset);
   const Device<O> device_grad(grad, offset);
   const Device<W> device_weight(weight, offset);
 
@@ -68,7 +69,7 @@ void check_rms_norm_of(Report& forward, Report& backward, int64_t rows, int dim,
 
   const Device<T> device_sum(n, offset), in_place(x, offset);
   const Device<O> device_out(n, offset), out_again(n, offset);
-  const Device<Residual> out_over_residual(residual, offset);
+  const Device<Residual> out_over_residual(residual, residual_offset);
   const Device<float> device_inverse(rows);
   RmsNormForward work{.type = kType<T>,
                       .out_type = kType<O>,
@@ -114,7 +115,7 @@ void check_rms_norm_of(Report& forward, Report& backward, int64_t rows, int dim,
 
   const Device<T> normed_again(normed, offset), device_grad_x(n, offset), over_x(normed, offset),
       over_grad_sum(grad_sum, offset);
-  const Device<O> over_grad_out(grad, offset), device_grad_residual(n, offset);
+  const Device<O> over_grad_out(grad, offset), device_grad_residual(n, residual_offset);
   const Device<float> device_grad_weight(dim), grad_weight_again(dim);
   const Device<char> scratch(rms_norm_backward_scratch_bytes(kType<T>, rows, dim));
   RmsNormBackward gradient{.type = kType<T>,
@@ -187,10 +188,10 @@ void check_rms_norm_of(Report& forward, Report& backward, int64_t rows, int dim,
 /// Without a residual and with one of every type that there may be.
 template <class T, class W, class O = T>
 void check_rms_norm(Report& forward, Report& backward, int64_t rows, int dim, int offset) {
-  check_rms_norm_of<T, W, O, None>(forward, backward, rows, dim, offset);
-  check_rms_norm_of<T, W, O, T>(forward, backward, rows, dim, offset);
+  check_rms_norm_of<T, W, O, None>(forward, backward, rows, dim, offset, offset);
+  check_rms_norm_of<T, W, O, T>(forward, backward, rows, dim, offset, offset);
   if constexpr (!std::is_same_v<T, O>)
-    check_rms_norm_of<T, W, O, O>(forward, backward, rows, dim, offset);
+    check_rms_norm_of<T, W, O, O>(forward, backward, rows, dim, offset, offset);
 }
 
 void check_rms_norm_types(Report& report) {
@@ -369,6 +370,9 @@ void check_rms_norms() {
     check_rms_norm<float, float, BFloat16>(forward, backward, 33, dim, 1);
     // Inputs at multiples of 16 bytes, out at one of 8.
     check_rms_norm<float, float, BFloat16>(forward, backward, 33, dim, 4);
+    // The residual alone at no multiple, and all others.
+    check_rms_norm_of<float, float, BFloat16, BFloat16>(forward, backward, 33, dim, 0, 2);
+    check_rms_norm_of<float, float, BFloat16, BFloat16>(forward, backward, 33, dim, 2, 0);
   }
   // More rows than blocks at once.
   check_rms_norm<BFloat16, BFloat16>(forward, backward, 70'001, 64, 0);

@@ -55,8 +55,8 @@ class FusedOperations {
                                                               const at::Tensor& x,
                                                               const at::Tensor& weight,
                                                               const at::Tensor& inverse_rms) = 0;
-  /// The sum of x and y, in x's dtype, the normed sum in out_dtype, and as above. y has one of
-  /// these two dtypes.
+  /// The sum of x and y, in x's dtype, and as above the normed sum, in out_dtype, and each row's
+  /// inverse. y has one of these two dtypes.
   virtual std::tuple<at::Tensor, at::Tensor, at::Tensor> add_rms_norm(const at::Tensor& x,
                                                                       const at::Tensor& y,
                                                                       const at::Tensor& weight,

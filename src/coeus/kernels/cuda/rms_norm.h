@@ -59,7 +59,7 @@ struct RmsNormBackward {
 
 /// Start the work on a stream; they return at once. The weight's gradient is summed without
 /// atomics, in an order that the work alone fixes: alike in every run and on every GPU. Backward is
-/// fast where addresses and rows are multiples of 16 bytes (of an output narrower than x: of 8),
+/// fast where addresses and rows are multiples of 16 bytes (of what is narrower than x: of 8),
 /// and for dims up to 16384 (13312 where all is float32, with grad_sum); else it reads its inputs
 /// twice. Throw std::runtime_error where CUDA reports an error or the types are not taken together.
 void rms_norm_forward(const RmsNormForward& work, cudaStream_t stream);

@@ -32,12 +32,7 @@ std::vector<Piece> pieces_of(const BlockMask& mask) {
     // Rows that share one lowered mask, as all do under plain causal, go in one call.
     int64_t end = row + 1;
     while (end < mask.batch_size() && mask.shared_row(end) == mask.shared_row(row)) ++end;
-    const auto segments = mask.segments(row);
-    COEUS_CHECK(segments.has_value(),
-                "[attention] the engine sdpa computes causal and full attention over runs of "
-                "tokens, and the mask of row {} is not made of such runs; use engine auto",
-                row);
-    for (const Segment& segment : *segments) pieces.push_back({row, end, segment});
+    for (const Segment& segment : runs_of(mask, row)) pieces.push_back({row, end, segment});
     row = end;
   }
   return pieces;

@@ -29,22 +29,12 @@ struct Sequences {
   }
 };
 
-std::vector<Segment> runs_of(const BlockMask& mask, int64_t row) {
-  const auto runs = mask.segments(row);
-  COEUS_CHECK(runs.has_value(),
-              "[attention] the engine sdpa computes causal and full attention over runs of tokens, "
-              "and the mask of row {} is not made of such runs; use engine auto",
-              row);
-  return *runs;
-}
-
 /// The causal runs and the full ones. Queries that see nothing are in neither.
 std::vector<Sequences> sequences_of(const BlockMask& mask) {
   Sequences causal{.causal = true}, full;
   for (int64_t row = 0; row < mask.batch_size(); ++row)
     for (const Segment& run : runs_of(mask, row)) {
       if (run.key_begin == run.key_end) continue;
-      // One key: FlashAttention takes it as full.
       (run.causal ? causal : full).add(run, row * mask.query_length(), row * mask.key_length());
     }
   std::vector<Sequences> all;
@@ -104,6 +94,15 @@ AttentionGradients by_cudnn_backward(const at::Tensor& grad_out, const at::Tenso
 }
 
 }  // namespace
+
+std::vector<Segment> runs_of(const BlockMask& mask, int64_t row) {
+  const auto runs = mask.segments(row);
+  COEUS_CHECK(runs.has_value(),
+              "[attention] the engine sdpa computes causal and full attention over runs of tokens, "
+              "and the mask of row {} is not made of such runs; use engine auto",
+              row);
+  return *runs;
+}
 
 std::string varlen_refusal(const at::Tensor& q, const at::Tensor& v) {
   if (!q.is_cuda()) return fmt::format("tensors of the CPU and of CUDA, got {}", q.device().str());

@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <string>
+#include <vector>
 
 #include "coeus/mask/block_mask.h"
 #include "coeus/ops/attention_part.h"
@@ -24,6 +25,10 @@ AttentionGradients varlen_attention_backward(const at::Tensor& grad_out, const a
 
 /// Why it does not take such tensors; empty when it does.
 std::string varlen_refusal(const at::Tensor& q, const at::Tensor& v);
+
+/// The runs that a row of the mask is made of, as the engine sdpa takes them on any device. Throws
+/// Error for a row of other parts.
+std::vector<Segment> runs_of(const BlockMask& mask, int64_t row);
 
 /// Whether cuDNN would do the work, as a list of one run.
 bool is_one_run(const BlockMask& mask);

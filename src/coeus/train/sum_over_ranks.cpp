@@ -4,10 +4,6 @@
 
 namespace coeus {
 
-double sum_over(ProcessGroup& group, double value, const char* what) {
-  return group.all_reduce(at::full({1}, value, at::kDouble), what).item<double>();
-}
-
 int64_t sum_over(ProcessGroup& group, int64_t value, const char* what) {
   return group.all_reduce(at::full({1}, value, at::kLong), what).item<int64_t>();
 }

@@ -8,7 +8,6 @@
 namespace coeus {
 
 /// The sum, or the largest, of every rank's value; `what` names it in messages.
-double sum_over(ProcessGroup& group, double value, const char* what);
 int64_t sum_over(ProcessGroup& group, int64_t value, const char* what);
 double max_over(ProcessGroup& group, double value, const char* what);
 

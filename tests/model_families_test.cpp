@@ -60,6 +60,14 @@ TEST_P(FamilyRun, ActivationCheckpointingChangesNoBit) {
   }
 }
 
+TEST_P(FamilyRun, ADeterministicRunRepeatsItselfBitForBit) {
+  const std::vector<std::string> flags = {"--training.deterministic",
+                                          "--training.mixed_precision_param=bfloat16"};
+  const LossCurve once = losses("once", flags);
+  ASSERT_EQ(once.size(), 6U);
+  expect_equal_bits(losses("again", flags), once);
+}
+
 TEST_P(FamilyRun, AResumedRunContinuesBitForBit) {
   const std::vector<std::string> flags = {"--checkpoint.enable", "--checkpoint.interval=3",
                                           "--checkpoint.keep_latest_k=0"};

@@ -38,8 +38,8 @@ int64_t bytes_of(ElementType type) { return type == ElementType::kFloat32 ? 4 : 
 /// Half a unit in the last place of 1.
 double rounding_of(ElementType type) {
   return type == ElementType::kFloat32    ? 0x1p-24
-         : type == ElementType::kBFloat16 ? 0x1p-9
-                                          : 0x1p-12;
+         : type == ElementType::kBFloat16 ? 0x1p-8
+                                          : 0x1p-11;
 }
 
 void put(ElementType type, float value, unsigned char* at) {
@@ -194,21 +194,21 @@ void check_adam(ElementType type, bool decoupled, float gradient_scale, bool ski
                               v = parameters[t].exp_avg_sq.read();
     for (size_t i = 0; i < p.size(); ++i) {
       double want_p = before[t].p[i], want_m = before[t].m[i], want_v = before[t].v[i];
-      double step_taken = 0;
+      const double g_scale = std::abs(before[t].g[i] * gradient_scale) + std::abs(before[t].m[i]) +
+                             std::abs(before[t].p[i]);
+      double step_scale = 0;  // of the step's terms, which may cancel
       if (!skip) {
         double g = before[t].g[i] * gradient_scale;
         if (!decoupled) g += update.weight_decay * want_p;
         want_m = update.beta1 * want_m + (1 - update.beta1) * g;
         want_v = update.beta2 * want_v + (1 - update.beta2) * g * g;
-        step_taken = update.lr / bias1 * want_m / (std::sqrt(want_v) / bias2 + update.eps);
-        want_p = want_p * (decoupled ? 1 - update.lr * update.weight_decay : 1) - step_taken;
+        const double rate = update.lr / bias1 / (std::sqrt(want_v) / bias2 + update.eps);
+        step_scale = rate * g_scale;
+        want_p = want_p * (decoupled ? 1 - update.lr * update.weight_decay : 1) - rate * want_m;
       }
-      const double g_scale = std::abs(before[t].g[i] * gradient_scale) + std::abs(before[t].m[i]) +
-                             std::abs(before[t].p[i]);
       expect_near(type, m[i], want_m, g_scale, label + " exp_avg");
       expect_near(type, v[i], want_v, std::max(want_v, before[t].v[i]), label + " exp_avg_sq");
-      expect_near(type, p[i], want_p, std::abs(before[t].p[i]) + std::abs(step_taken),
-                  label + " parameter");
+      expect_near(type, p[i], want_p, std::abs(before[t].p[i]) + step_scale, label + " parameter");
       if (failures > 10) return;
     }
   }

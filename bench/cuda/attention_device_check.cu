@@ -1,7 +1,8 @@
 // Attention's kernels on a GPU, by themselves: `--check` holds them to float64 on the CPU and to
 // the plain kernels in float32, `--time` measures them; both, without either. `--filter TEXT` takes
 // the cases whose name has it, `--forward-only` leaves backward out, `--no-hopper` takes the plain
-// kernels alone. `--repeats N` looks whether a timed case's bits change in N runs. Ends with 1 when
+// kernels alone, `--deterministic` asks the Hopper kernels for gradients whose bits never change.
+// `--repeats N` looks whether a timed case's bits change in N runs. Ends with 1 when
 // a result is wrong, 3 when a kernel does not end, 4 when CUDA reports an error.
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -46,6 +47,7 @@ struct Options {
   bool forward_only = false;
   int repeats = 0;  ///< of each timed case, to see whether its bits change
   bool hopper = true;
+  bool deterministic = false;
   std::string filter;
 };
 
@@ -336,14 +338,14 @@ struct PlacedMask {
   double lower_ms = 0, pack_ms = 0, place_ms = 0;
   int64_t host_bytes = 0, device_bytes = 0;
 
-  PlacedMask(const std::string& text, const std::vector<SequenceLayout>& rows,
+  PlacedMask(const std::string& text, const std::vector<SequenceLayout>& rows, bool with_turns,
              cudaStream_t stream) {
     const Mask expression = parse_mask(text);
     auto start = Clock::now();
     mask = lower(expression, rows);
     lower_ms = 1e3 * seconds_since(start);
     start = Clock::now();
-    const MaskImage image(mask);
+    const MaskImage image(mask, with_turns);
     pack_ms = 1e3 * seconds_since(start);
     host_bytes = image.host_bytes();
     device_bytes = image.device_bytes();
@@ -901,18 +903,21 @@ void Checker::check_case(const Case& c, const PlacedMask& placed) {
     }
     const Results& forward_results = takes_forward ? first : typed_plain;
     const int64_t scratch_bytes = hopper_backward_scratch_bytes(shape);
-    const AttentionBackward backward = backward_of(
+    AttentionBackward backward = backward_of(
         typed, inputs, forward_results, first, has_backward ? arena_.take(scratch_bytes) : nullptr);
+    backward.deterministic = options_.deterministic;
     const bool takes_backward = has_backward && hopper_takes(backward);
     if (takes_backward) {
       hopper_backward(backward, stream_);
       finish(stream_, name + " hopper_backward");
-      hopper_backward(
-          backward_of(typed, inputs, forward_results, second, arena_.take(scratch_bytes)), stream_);
+      AttentionBackward again =
+          backward_of(typed, inputs, forward_results, second, arena_.take(scratch_bytes));
+      again.deterministic = options_.deterministic;
+      hopper_backward(again, stream_);
       finish(stream_, name + " hopper_backward, second run");
       for (const Result x : kGradients) {
         compare_bitwise("hopper" + suffix, "gradients", (first.*x).view.data, (second.*x).view.data,
-                        (first.*x).stored() * size_of(c.type), false);
+                        (first.*x).stored() * size_of(c.type), options_.deterministic);
       }
     } else if (has_backward) {
       ++not_taken_["hopper_backward" + suffix];
@@ -971,7 +976,8 @@ bool Checker::run() {
           ++number;
           if (c.name().find(options_.filter) == std::string::npos) return;
           if (placed == nullptr)
-            placed = std::make_unique<PlacedMask>(text_of(mask, length), rows, stream_);
+            placed = std::make_unique<PlacedMask>(text_of(mask, length), rows,
+                                                    options_.deterministic, stream_);
           check_case(c, *placed);
         };
         for (const ElementType type : {ElementType::kBFloat16, ElementType::kFloat16}) {
@@ -1001,7 +1007,8 @@ bool Checker::run() {
             const Case c{mask, length, 2, heads, dims, ElementType::kBFloat16, Layout(again)};
             if (c.name().find(options_.filter) == std::string::npos) continue;
             if (placed == nullptr)
-              placed = std::make_unique<PlacedMask>(text_of(mask, length), rows, stream_);
+              placed = std::make_unique<PlacedMask>(text_of(mask, length), rows,
+                                                    options_.deterministic, stream_);
             check_case(c, *placed);
           }
         }
@@ -1112,7 +1119,7 @@ bool Timer::time_case(const TimedCase& c) {
   arena_.give_back_all();
   const PlacedMask placed(
       c.mask, {SequenceLayout::from_document_lengths(document_lengths(c.length, 2048, 1))},
-      stream_);
+      options_.deterministic, stream_);
   const AttentionShape shape{
       1, c.length, c.length, c.heads.heads, c.heads.kv_heads, c.dims.head_dim, c.dims.value_dim};
   const Problem problem{shape, ElementType::kBFloat16, Layout::kTokens,
@@ -1124,6 +1131,7 @@ bool Timer::time_case(const TimedCase& c) {
   int* const counter = arena_.take_array<int>(1);
   const AttentionForward forward = forward_of(problem, inputs, results, counter);
   AttentionBackward backward = backward_of(problem, inputs, results, results, nullptr);
+  backward.deterministic = options_.deterministic;
   const bool is_hopper = options_.hopper && hopper_takes(forward);
   const bool has_backward = !options_.forward_only;
   if (has_backward) {
@@ -1175,6 +1183,8 @@ bool Timer::time_case(const TimedCase& c) {
     if (is_hopper_backward) {
       differences("grad_k", results.grad_k, [&] { hopper_backward(backward, stream_); });
       differences("grad_v", results.grad_v, [&] { hopper_backward(backward, stream_); });
+      if (options_.deterministic)
+        differences("grad_q", results.grad_q, [&] { hopper_backward(backward, stream_); });
     }
   }
 
@@ -1237,13 +1247,16 @@ Options parse(int argc, char** argv) {
       options.forward_only = true;
     } else if (argument == "--no-hopper") {
       options.hopper = false;
+    } else if (argument == "--deterministic") {
+      options.deterministic = true;
     } else if (argument == "--repeats" && i + 1 < argc) {
       options.repeats = std::atoi(argv[++i]);
     } else if (argument == "--filter" && i + 1 < argc) {
       options.filter = argv[++i];
     } else {
       std::fprintf(stderr,
-                   "usage: %s [--check] [--time] [--filter TEXT] [--forward-only] [--no-hopper]\n",
+                   "usage: %s [--check] [--time] [--filter TEXT] [--forward-only] [--no-hopper] "
+                   "[--deterministic] [--repeats N]\n",
                    argv[0]);
       std::exit(2);
     }

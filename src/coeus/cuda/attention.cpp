@@ -29,11 +29,12 @@ constexpr int64_t kWidestHead = 256;
 /// same few. For any thread.
 class PlacedMasks {
  public:
-  /// For the current stream of the device.
+  /// For the current stream of the device; with turns in deterministic computation.
   cuda::DeviceMask of(const BlockMask& mask, const at::Device& device) {
     const auto stream = c10::cuda::getCurrentCUDAStream(device.index());
-    if (const auto known = find(mask, stream)) return *known;
-    Entry entry = place(mask, stream);
+    const bool with_turns = at::globalContext().deterministicAlgorithms();
+    if (const auto known = find(mask, stream, with_turns)) return *known;
+    Entry entry = place(mask, stream, with_turns);
     const std::lock_guard lock(mutex_);
     std::erase_if(entries_, [](const Entry& old) {
       return std::ranges::any_of(old.rows, [](const auto& row) { return row.expired(); });
@@ -47,13 +48,16 @@ class PlacedMasks {
     std::vector<std::weak_ptr<const BlockMaskRow>> rows;
     at::Tensor memory;
     cuda::DeviceMask mask;
+    bool with_turns;
     c10::Event placed;
   };
 
-  std::optional<cuda::DeviceMask> find(const BlockMask& mask, const c10::cuda::CUDAStream& stream) {
+  std::optional<cuda::DeviceMask> find(const BlockMask& mask, const c10::cuda::CUDAStream& stream,
+                                       bool with_turns) {
     const std::lock_guard lock(mutex_);
     const auto entry = std::ranges::find_if(entries_, [&](const Entry& one) {
-      return one.stream.device() == stream.device() && is_of(one, mask);
+      return one.stream.device() == stream.device() && one.with_turns == with_turns &&
+             is_of(one, mask);
     });
     if (entry == entries_.end()) return std::nullopt;
     if (entry->stream != stream) {
@@ -70,8 +74,9 @@ class PlacedMasks {
     return true;
   }
 
-  static Entry place(const BlockMask& mask, const c10::cuda::CUDAStream& stream) {
-    const cuda::MaskImage image(mask);
+  static Entry place(const BlockMask& mask, const c10::cuda::CUDAStream& stream,
+                     bool with_turns) {
+    const cuda::MaskImage image(mask, with_turns);
     const auto bytes = at::TensorOptions().dtype(at::kByte);
     // The host does not wait for a copy from pinned memory alone.
     const at::Tensor packed = at::empty({image.host_bytes()}, bytes.pinned_memory(true));
@@ -80,6 +85,7 @@ class PlacedMasks {
                 .rows = {},
                 .memory = at::empty({image.device_bytes()}, bytes.device(stream.device())),
                 .mask = {},
+                .with_turns = with_turns,
                 .placed = c10::Event(at::kCUDA)};
     for (int64_t row = 0; row < mask.batch_size(); ++row)
       entry.rows.emplace_back(mask.shared_row(row));
@@ -176,6 +182,7 @@ class CudaAttention final : public DeviceAttention {
                                 at::empty(k.sizes(), k.options()),
                                 at::empty(v.sizes(), v.options())};
     auto work = work_on<cuda::AttentionBackward>(q, k, v, mask, scale);
+    work.deterministic = at::globalContext().deterministicAlgorithms();
     work.out = as_operand(out);
     work.grad_out = as_operand(grad_out);
     work.lse = lse.const_data_ptr<float>();
@@ -217,8 +224,9 @@ class CudaAttention final : public DeviceAttention {
 }  // namespace
 
 DeviceAttention& cuda_attention() {
-  static CudaAttention attention;
-  return attention;
+  // For ever: masks that are still placed when the program ends outlive the driver.
+  static auto* const attention = new CudaAttention;
+  return *attention;
 }
 
 }  // namespace coeus

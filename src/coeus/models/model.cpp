@@ -104,6 +104,12 @@ std::vector<std::pair<std::string, at::Tensor>> checkpoint_tensors_of(const Mode
   return named;
 }
 
+at::Device device_of(const Model& model) {
+  const std::vector<at::Tensor> parameters = model.parameters();
+  COEUS_ASSERT(!parameters.empty());
+  return parameters[0].device();
+}
+
 int64_t parameter_count(const Model& model) {
   int64_t count = 0;
   for (const at::Tensor& parameter : model.parameters()) count += parameter.numel();

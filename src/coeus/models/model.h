@@ -207,6 +207,9 @@ std::vector<std::pair<std::string, at::Tensor>> named_parameters_of(const Model&
 /// Those and all buffers ("layers.1.moe.expert_bias"): what a checkpoint of the model holds.
 std::vector<std::pair<std::string, at::Tensor>> checkpoint_tensors_of(const Model& model);
 
+/// Where its parameters are, all on one device.
+at::Device device_of(const Model& model);
+
 /// How many values the parameters hold.
 int64_t parameter_count(const Model& model);
 

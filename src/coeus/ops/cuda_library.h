@@ -4,6 +4,7 @@
 #include <c10/core/Device.h>
 #include <c10/util/intrusive_ptr.h>
 
+#include <functional>
 #include <string>
 
 namespace c10d {
@@ -21,6 +22,9 @@ struct CudaLibrary {
   DeviceAttention* attention = nullptr;   ///< of CUDA tensors
   FusedOperations* operations = nullptr;  ///< likewise
   std::string (*device_name)(int device) = nullptr;
+  /// Has `done` called, in a thread of CUDA's, once the device has done what this thread's stream
+  /// of it holds so far. What the stream gets later waits for `done`, which may not call CUDA.
+  void (*when_done)(const c10::Device& device, std::function<void()> done) = nullptr;
   /// A backend over NCCL, as comm/parallel_groups.h wants it, of a rank that computes on `device`.
   /// Null where coeus was built without NCCL.
   c10::intrusive_ptr<c10d::Backend> (*nccl_backend)(const c10::intrusive_ptr<c10d::Store>& store,

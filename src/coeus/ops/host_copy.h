@@ -3,6 +3,8 @@
 #include <ATen/core/Tensor.h>
 #include <c10/core/Event.h>
 
+#include <atomic>
+#include <memory>
 #include <optional>
 
 namespace coeus {
@@ -17,9 +19,14 @@ class HostCopy {
   /// x on the CPU. Blocks until it has arrived.
   const at::Tensor& wait() const;
 
+  /// When the device had done what led to x, in seconds of std::chrono::steady_clock. However late
+  /// the host looks, this is the device's time. Blocks like wait().
+  double done_at() const;
+
  private:
   at::Tensor copy_;
   std::optional<c10::Event> arrived_;  ///< none on the CPU
+  std::shared_ptr<std::atomic<double>> done_at_;
 };
 
 }  // namespace coeus

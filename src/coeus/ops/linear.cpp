@@ -48,6 +48,15 @@ enum class Engine : int64_t {
   kKept,  ///< either, and the result is kept where the layer around is computed again in backward
 };
 
+/// Whether a GPU computes in autocast's dtype and gives the weight's gradient in float32 all the
+/// same, straight from its matrix units: without a rounding, and without a pass over it to widen.
+bool widens_gradient(const at::Tensor& weight) {
+  const at::DeviceType device = weight.device().type();
+  return device == at::kCUDA && weight.scalar_type() == at::kFloat && weight.requires_grad() &&
+         at::GradMode::is_enabled() && at::autocast::is_autocast_enabled(device) &&
+         at::autocast::get_autocast_dtype(device) != at::kFloat;
+}
+
 /// x W^T for x [rows, in]. `multiplied` is the weight in autocast's dtype, without a history;
 /// absent where that is `weight` itself, which must then not be held by another name: sharding
 /// takes a parameter's values away between forward and backward.
@@ -86,8 +95,11 @@ class Product : public torch::autograd::Function<Product> {
     if (context->needs_input_grad(0)) grad_x = times(grad, multiplied);
     if (context->needs_input_grad(1))
       grad_weight = now_or_later(
-          queue_of(*context), weight,
-          [times, grad, x, dtype = weight.scalar_type()] { return times(grad.t(), x).to(dtype); });
+          queue_of(*context), weight, [times, grad, x, dtype = weight.scalar_type()] {
+            if (grad.is_cuda() && dtype == at::kFloat && grad.scalar_type() != at::kFloat)
+              return at::mm(grad.t(), x, at::kFloat);
+            return times(grad.t(), x).to(dtype);
+          });
     return {grad_x, grad_weight, {}, {}, {}};
   }
 };
@@ -100,8 +112,10 @@ at::Tensor own_linear(at::Tensor x, const at::Tensor& weight, Engine engine,
   at::Tensor cast = weight;
   cast_for_autocast(x, cast);
   x = x.reshape({-1, x.size(-1)}).contiguous();
-  // Without a queue the cast's own history takes the gradient to the weight.
-  const bool by_history = queue == nullptr || cast.is_same(weight);
+  // Where nothing else is to be done with it, the cast's own history takes the gradient to the
+  // weight.
+  const bool by_history =
+      (queue == nullptr && !widens_gradient(weight)) || cast.is_same(weight);
   return Product::apply(x, by_history ? cast : weight,
                         by_history ? std::nullopt : std::optional(cast.detach()),
                         static_cast<int64_t>(engine), queue)
@@ -140,7 +154,8 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight) {
                      weight.scalar_type() == at::kFloat && x.numel() > 0 &&
                      !at::autocast::is_autocast_enabled(at::kCPU);
   if (suits && one_dnn_serves()) return own_linear(x, weight, Engine::kOneDnn, queue);
-  if (queue != nullptr) return own_linear(x, weight, Engine::kLibTorch, queue);
+  if (queue != nullptr || widens_gradient(weight))
+    return own_linear(x, weight, Engine::kLibTorch, queue);
   return linear_reference(x, weight);
 }
 

@@ -1,6 +1,5 @@
 #include "coeus/ops/linear_cross_entropy.h"
 
-#include <ATen/autocast_mode.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -9,6 +8,7 @@
 
 #include "coeus/base/error.h"
 #include "coeus/ops/linear.h"
+#include "coeus/ops/test_autocast.h"
 #include "coeus/ops/test_device.h"
 
 namespace coeus {
@@ -80,19 +80,6 @@ TEST(LinearCrossEntropy, AgreesWithTheReferenceForwardAndBackward) {
   }
 }
 
-/// Autocast to bfloat16 while it lives.
-class Autocast {
- public:
-  Autocast() {
-    at::autocast::set_autocast_dtype(test_device().type(), at::kBFloat16);
-    at::autocast::set_autocast_enabled(test_device().type(), true);
-  }
-  ~Autocast() {
-    at::autocast::set_autocast_enabled(test_device().type(), false);
-    at::autocast::clear_cache();
-  }
-};
-
 TEST(LinearCrossEntropy, UnderAutocastChunksCostNoExactness) {
   // Root mean squares of the errors of gradients, relative to the gradients'.
   const auto errors = [](const Result& got, const Result& want) {
@@ -108,7 +95,7 @@ TEST(LinearCrossEntropy, UnderAutocastChunksCostNoExactness) {
   const Result want = run(rounded, linear_cross_entropy_sum_reference);
   const auto under_autocast = [](const auto& f) {
     return run(Problem(), [&](const auto&... arguments) {
-      const Autocast autocast;
+      const TestAutocast autocast;
       return f(arguments...);
     });
   };

@@ -5,6 +5,7 @@
 #include <torch/utils.h>
 
 #include "coeus/base/error.h"
+#include "coeus/ops/test_autocast.h"
 
 namespace coeus {
 namespace {
@@ -30,6 +31,25 @@ TEST(Linear, AgreesWithTheReferenceForwardAndBackward) {
 TEST(Linear, ATransposedInputIsReadAsItIs) {
   const at::Tensor x = at::randn({12, 5}).t(), weight = at::randn({3, 12});
   EXPECT_TRUE(at::allclose(coeus::linear(x, weight), linear_reference(x, weight), 1e-5, 1e-5));
+}
+
+TEST(Linear, AGpuRoundsNoWeightsGradientUnderAutocast) {
+  if (test_device().is_cpu()) GTEST_SKIP() << "on the CPU autocast's gradients are rounded";
+  torch::manual_seed(1);
+  const at::Device device = test_device();
+  const at::Tensor x = at::randn({500, 64}).to(device, at::kBFloat16);
+  const at::Tensor grad = at::randn({500, 24}).to(device, at::kBFloat16);
+  const at::Tensor weight = at::randn({24, 64}).to(device).requires_grad_();
+  at::Tensor y;
+  {
+    const TestAutocast autocast;
+    y = coeus::linear(x, weight);
+  }
+  EXPECT_EQ(y.scalar_type(), at::kBFloat16);
+  y.backward(grad);
+  const at::Tensor want = at::mm(grad.t().to(at::kDouble), x.to(at::kDouble));
+  EXPECT_EQ(weight.grad().scalar_type(), at::kFloat);
+  EXPECT_LE((weight.grad() - want).abs().max().item<double>(), 1e-4);
 }
 
 TEST(Linear, SizesThatDoNotFitAreRefused) {

@@ -26,4 +26,8 @@ inline at::Device test_device() {
   return device;
 }
 
+/// Taken before the first test: once LibTorch was asked for something of CUDA's in vain, as by
+/// torch::manual_seed, it stays without.
+inline const at::Device kTestDevice = test_device();
+
 }  // namespace coeus

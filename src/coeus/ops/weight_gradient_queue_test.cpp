@@ -1,27 +1,14 @@
 #include "coeus/ops/weight_gradient_queue.h"
 
-#include <ATen/autocast_mode.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 
 #include "coeus/ops/grouped_linear.h"
 #include "coeus/ops/linear.h"
+#include "coeus/ops/test_autocast.h"
 
 namespace coeus {
 namespace {
-
-/// Autocast to bfloat16 while it lives.
-class InBFloat16 {
- public:
-  explicit InBFloat16(bool enabled) {
-    at::autocast::set_autocast_dtype(at::kCPU, at::kBFloat16);
-    at::autocast::set_autocast_enabled(at::kCPU, enabled);
-  }
-  ~InBFloat16() {
-    at::autocast::clear_cache();
-    at::autocast::set_autocast_enabled(at::kCPU, false);
-  }
-};
 
 struct Gradients {
   at::Tensor x;
@@ -41,7 +28,7 @@ Gradients gradients_of(const Operation& operation, const at::Tensor& x_in,
     at::Tensor out;
     {
       const WeightGradientQueue::Scope scope(queue);
-      const InBFloat16 precision(autocast);
+      const TestAutocast precision(autocast);
       out = operation(x * (micro_batch + 1), weight);
     }
     const at::Tensor before = weight.grad().defined() ? weight.grad().clone() : at::Tensor();

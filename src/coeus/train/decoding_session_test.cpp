@@ -7,6 +7,7 @@
 #include "coeus/base/error.h"
 #include "coeus/mask/select.h"
 #include "coeus/models/registry.h"
+#include "coeus/ops/test_device.h"
 
 namespace coeus {
 namespace {
@@ -16,7 +17,7 @@ std::shared_ptr<Model> small_model(const std::string& mask) {
                             .flavor = "debugmodel",
                             .seq_len = 64,
                             .mask = mask,
-                            .tensors = at::TensorOptions()});
+                            .tensors = at::TensorOptions().device(test_device())});
   model->init_weights(7);
   return model;
 }
@@ -33,8 +34,11 @@ at::Tensor whole_row(Model& model, const std::vector<int32_t>& tokens,
                      const TokenAttributes& attributes) {
   const at::NoGradGuard no_grad;
   const std::vector<SequenceLayout> rows = {SequenceLayout::self(attributes)};
-  return model.forward(at::tensor(tokens, at::kInt).to(at::kLong).unsqueeze(0),
-                       at::tensor(attributes.index, at::kInt).unsqueeze(0),
+  const auto row = [](const std::vector<int32_t>& values) {
+    return at::tensor(values, at::TensorOptions().dtype(at::kInt).device(test_device()))
+        .unsqueeze(0);
+  };
+  return model.forward(row(tokens).to(at::kLong), row(attributes.index),
                        model.get_attention_masks(rows))[0];
 }
 
@@ -100,6 +104,7 @@ TEST(DecodingSession, OneDocumentNeedsNoAttributes) {
 }
 
 TEST(DecodingSession, IsOverOnceTheModelFailed) {
+  if (!test_device().is_cpu()) GTEST_SKIP() << "a GPU that found an unknown token computes no more";
   const auto model = small_model("causal");
   DecodingSession session(*model);
   const std::vector<int32_t> row = {3, 1}, unknown = {9, 2048};

@@ -19,7 +19,7 @@
 #include "coeus/train/job_model.h"
 #include "coeus/train/job_weights.h"
 #include "coeus/train/memory_estimate.h"
-#include "coeus/train/metrics/process_memory.h"
+#include "coeus/train/metrics/device_memory.h"
 #include "coeus/train/precision.h"
 
 namespace coeus {
@@ -47,7 +47,7 @@ void load_chosen_weights(Model& model, const JobConfig& config, const GenerateOp
 }
 
 std::vector<float> next_logits(DecodingSession& session, std::span<const int32_t> new_tokens) {
-  const at::Tensor last = session.append(new_tokens)[-1].to(at::kFloat).contiguous();
+  const at::Tensor last = session.append(new_tokens)[-1].to(at::kCPU, at::kFloat).contiguous();
   COEUS_CHECK_AS(NonFiniteError, at::isfinite(last).all().item<bool>(),
                  "[generate] the logits after {} tokens are not finite; take another checkpoint",
                  session.length());
@@ -81,7 +81,7 @@ int64_t sample_token(const std::vector<float>& logits, double temperature, int64
 
 std::string generate(const JobConfig& job, const GenerateOptions& options,
                      const std::function<void(const std::string&)>& on_text) {
-  check_runs_on_cpu(job, "generate");
+  const at::Device device = job_device(job);
   JobConfig config = job;
   if (config.model.flavor == kFromHuggingFace && !options.checkpoint.empty())
     config.checkpoint.initial_load_path = options.checkpoint.string();
@@ -103,8 +103,8 @@ std::string generate(const JobConfig& job, const GenerateOptions& options,
   const int64_t parameters = parameter_count(*build_job_model(config, at::kMeta, positions));
   const auto element_size =
       static_cast<int64_t>(c10::elementSize(dtype_from_name(config.training.dtype)));
-  check_fits({{"parameters", parameters * element_size}}, memory_capacity_bytes());
-  const std::shared_ptr<Model> model = build_job_model(config, at::kCPU, positions);
+  check_fits({{"parameters", parameters * element_size}}, capacity_bytes_of(device));
+  const std::shared_ptr<Model> model = build_job_model(config, device, positions);
   COEUS_CHECK_CONFIG(
       tokenizer.largest_id() < model->vocab_size(),
       "the tokenizer in {} has token ids up to {}, but the model has a vocabulary of "

@@ -43,17 +43,14 @@ at::Device take_gpu(const RankEnvironment& environment) {
 
 at::Device job_device(const JobConfig& config, const RankEnvironment& environment) {
   if (config.job.device == "cpu") return at::kCPU;
+  // cuBLAS reads it when it starts, and LibTorch refuses deterministic products without.
+  if (config.training.deterministic) ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*replace=*/0);
   const std::string reason = no_gpu(environment);
   if (reason.empty()) return take_gpu(environment);
   COEUS_CHECK_CONFIG(config.job.device == "auto", "job.device = \"cuda\": {}; use \"cpu\"", reason);
   // Where there is no driver nobody expects a GPU.
-  if (has_cuda_driver()) log_warning("job.device = \"auto\": training on the CPU, for {}", reason);
+  if (has_cuda_driver()) log_warning("job.device = \"auto\": computing on the CPU, for {}", reason);
   return at::kCPU;
-}
-
-void check_runs_on_cpu(const JobConfig& config, const std::string& command) {
-  COEUS_CHECK_CONFIG(config.job.device != "cuda",
-                     "job.device = \"cuda\": {} computes on the CPU; use \"cpu\"", command);
 }
 
 }  // namespace coeus

@@ -2,8 +2,6 @@
 
 #include <c10/core/Device.h>
 
-#include <string>
-
 #include "coeus/comm/rank_environment.h"
 #include "coeus/train/job_config.h"
 
@@ -16,10 +14,6 @@ namespace coeus {
 ///
 /// With COEUS_SHARE_GPUS set in the environment, ranks may be more than GPUs and share them: slow,
 /// but all that ranks do on GPUs can be tested on one.
-at::Device job_device(const JobConfig& config, const RankEnvironment& environment);
-
-/// Throws ConfigError when job.device asks a command that knows only the CPU ("generate") for a
-/// GPU.
-void check_runs_on_cpu(const JobConfig& config, const std::string& command);
+at::Device job_device(const JobConfig& config, const RankEnvironment& environment = {});
 
 }  // namespace coeus

@@ -19,7 +19,7 @@
 #include "coeus/train/job_model.h"
 #include "coeus/train/job_weights.h"
 #include "coeus/train/memory_estimate.h"
-#include "coeus/train/metrics/process_memory.h"
+#include "coeus/train/metrics/device_memory.h"
 #include "coeus/train/precision.h"
 #include "coeus/train/score_batches.h"
 #include "coeus/train/score_output.h"
@@ -48,20 +48,24 @@ at::Tensor log_probabilities(const at::Tensor& logits, const at::Tensor& labels)
   return at::cat(parts).contiguous();
 }
 
-at::Tensor as_rows(const std::vector<int32_t>& values, int64_t rows, at::ScalarType dtype) {
-  return at::tensor(at::ArrayRef<int32_t>(values), at::kInt).view({rows, -1}).to(dtype);
+at::Tensor as_rows(const std::vector<int32_t>& values, int64_t rows, at::ScalarType dtype,
+                   const at::Device& device) {
+  return at::tensor(at::ArrayRef<int32_t>(values), at::kInt).view({rows, -1}).to(device, dtype);
 }
 
 void score_batch(Model& model, const std::vector<ScoreLine>& lines, const ScoreBatch& batch,
                  std::vector<std::vector<float>>& scores) {
   const auto rows = static_cast<int64_t>(batch.lines.size());
-  const at::Tensor logits = model.forward(as_rows(batch.tokens, rows, at::kLong),
-                                          as_rows(batch.positions, rows, at::kInt), batch.masks);
+  const at::Device device = device_of(model);
+  const at::Tensor logits =
+      model.forward(as_rows(batch.tokens, rows, at::kLong, device),
+                    as_rows(batch.positions, rows, at::kInt, device), batch.masks);
   for (int64_t row = 0; row < rows; ++row) {
     const ScoreLine& line = lines[batch.lines[row]];
     const at::Tensor labels =
-        as_rows({line.tokens.begin() + 1, line.tokens.end()}, 1, at::kLong).squeeze(0);
-    const at::Tensor values = log_probabilities(logits[row].slice(0, 0, labels.size(0)), labels);
+        as_rows({line.tokens.begin() + 1, line.tokens.end()}, 1, at::kLong, device).squeeze(0);
+    const at::Tensor values =
+        log_probabilities(logits[row].slice(0, 0, labels.size(0)), labels).cpu();
     COEUS_CHECK_AS(NonFiniteError, at::isfinite(values).all().item<bool>(),
                    "[score] a log probability of line {} is not finite; take other weights",
                    line.number);
@@ -133,7 +137,7 @@ const ScoreLine& longest_of(const std::vector<ScoreLine>& lines) {
 
 /// Refuses a line that the model or the memory has no room for.
 void check_lengths(const JobConfig& config, const std::string& input, const Model& plan,
-                   const std::vector<ScoreLine>& lines) {
+                   const at::Device& device, const std::vector<ScoreLine>& lines) {
   const int64_t most = longest_line(config);
   for (const ScoreLine& line : lines)
     COEUS_CHECK_DATA(static_cast<int64_t>(line.tokens.size()) - 1 <= most,
@@ -148,7 +152,7 @@ void check_lengths(const JobConfig& config, const std::string& input, const Mode
       {"parameters", parameter_count(plan) * size},
       {"logits", std::max(kMostLogitBytes, 2 * tokens * plan.vocab_size() * size)}};
   try {
-    check_fits(estimate, memory_capacity_bytes());
+    check_fits(estimate, capacity_bytes_of(device));
   } catch (const OutOfMemoryError&) {
     throw OutOfMemoryError(fmt::format(
         "[score] {} {} with {}:{}, the longest line, of {} tokens, does not fit into memory; take "
@@ -214,16 +218,16 @@ ScoreSummary summarize_scores(const std::vector<ScoreLine>& lines,
 }
 
 ScoreSummary score(const JobConfig& config, const ScoreOptions& options) {
-  check_runs_on_cpu(config, "score");
+  const at::Device device = job_device(config);
   const std::shared_ptr<Model> plan = build_job_model(config, at::kMeta);
   // Made before the work, so that it is not done in vain.
   WholeFile output(options.output);
   const std::vector<ScoreLine> lines = read_input(config, options.input, *plan);
-  check_lengths(config, options.input, *plan, lines);
+  check_lengths(config, options.input, *plan, device, lines);
 
   const auto longest = static_cast<int64_t>(longest_of(lines).tokens.size());
   const std::shared_ptr<Model> model =
-      build_job_model(config, at::kCPU, std::max<int64_t>(longest, 1));
+      build_job_model(config, device, std::max<int64_t>(longest, 1));
   load_or_draw_weights(*model, config);
   const nn::Autocast autocast(dtype_from_name(options.precision));
   const auto scores = score_lines(

@@ -13,6 +13,7 @@
 #include "coeus/base/random.h"
 #include "coeus/base/temporary_folder.h"
 #include "coeus/models/registry.h"
+#include "coeus/ops/test_device.h"
 #include "coeus/train/convert.h"
 #include "coeus/train/data_source.h"
 #include "coeus/train/metrics/loss_curve.h"
@@ -65,7 +66,7 @@ std::shared_ptr<Model> model_of(const std::string& name, const std::string& flav
                             .seq_len = 128,
                             .mask = std::move(mask),
                             .engine = engine,
-                            .tensors = at::TensorOptions()});
+                            .tensors = at::TensorOptions().device(test_device())});
   model->init_weights(1);
   return model;
 }
@@ -82,10 +83,12 @@ TEST(Score, IsTheLogSoftmaxOfTheModelsLogits) {
   const at::NoGradGuard no_grad;
   const std::vector<SequenceLayout> rows = {
       SequenceLayout::from_document_lengths(std::vector<int64_t>{20, 12})};
-  const at::Tensor tokens = at::tensor(at::ArrayRef<int32_t>(line.tokens)).to(at::kLong);
-  const at::Tensor logits =
-      model->forward(tokens.unsqueeze(0), at::arange(32, at::kInt).unsqueeze(0),
-                     model->get_attention_masks(rows))[0];
+  const at::TensorOptions on_device = at::TensorOptions().device(test_device());
+  const at::Tensor tokens =
+      at::tensor(at::ArrayRef<int32_t>(line.tokens)).to(test_device(), at::kLong);
+  const at::Tensor logits = model->forward(tokens.unsqueeze(0),
+                                           at::arange(32, on_device.dtype(at::kInt)).unsqueeze(0),
+                                           model->get_attention_masks(rows))[0];
   const at::Tensor all = at::log_softmax(logits.to(at::kDouble), -1);
   std::vector<float> want;
   for (int64_t i = 0; i + 1 < 32; ++i)
@@ -176,7 +179,10 @@ TEST(Score, EveryEngineGivesTheSame) {
                        Positions::kSequence);
   };
   const auto want = scores_by(AttentionEngine::kReference);
-  for (const AttentionEngine engine : {AttentionEngine::kSdpa, AttentionEngine::kBlockSparse})
+  std::vector<AttentionEngine> engines = {AttentionEngine::kBlockSparse};
+  // GPUs have it in bfloat16 and float16.
+  if (test_device().is_cpu()) engines.push_back(AttentionEngine::kSdpa);
+  for (const AttentionEngine engine : engines)
     for (size_t i = 0; i < lines.size(); ++i) expect_near(scores_by(engine)[i], want[i], 2e-5);
 }
 

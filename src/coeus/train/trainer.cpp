@@ -66,14 +66,15 @@ Trainer::Trainer(const JobConfig& config, JobRanks& ranks, std::optional<Reading
   if (environment.rank == 0) make_run_folder(config.job.dump_folder);
   groups_.world->barrier("run folder");
   at::globalContext().setDeterministicAlgorithms(config.training.deterministic, false);
+  // That would also fill all new memory, to show what is read before it is written: a debugging aid.
+  at::globalContext().setDeterministicFillUninitializedMemory(false);
 
   // Without storage first: what does not fit is refused before memory is taken.
   const std::shared_ptr<Model> plan = build_job_model(config, at::kMeta);
   check_fits(estimate_memory(*plan, static_cast<int64_t>(plan->blocks().size()), config,
                              groups_.mesh.degrees()),
-             device_.is_cpu()
-                 ? memory_capacity_bytes() / static_cast<double>(environment.local_world_size)
-                 : device_capacity_bytes(device_));
+             capacity_bytes_of(device_) /
+                 static_cast<double>(device_.is_cpu() ? environment.local_world_size : 1));
 
   check_patch_size(config, *plan);
   const auto tokenizer = load_tokenizer(config, plan->vocab_size());
@@ -248,6 +249,7 @@ void Trainer::finish_step() {
                    .grad_norm = grad_norm,
                    .lr = step.lr,
                    .n_tokens_seen = step.n_tokens_seen,
+                   .done_at = step.numbers->done_at(),
                    .extra = step.metrics()});
   metrics_->progress(step.number, loss);
 }

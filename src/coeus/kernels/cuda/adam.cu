@@ -1,6 +1,7 @@
 #include "coeus/kernels/cuda/adam.h"
 
 #include <cmath>
+#include <type_traits>
 
 #include "coeus/kernels/cuda/tensor_list.cuh"
 #include "coeus/kernels/cuda/vectors.cuh"
@@ -18,6 +19,7 @@ struct Coefficients {
   float beta1 = 0, beta2 = 0;
   float step_size = 0;  ///< lr / (1 - beta1^step)
   float bias2 = 1;      ///< sqrt(1 - beta2^step)
+  float inverse_bias2 = 1;
   float eps = 0;
 };
 
@@ -31,17 +33,33 @@ __device__ Coefficients coefficients_of(const AdamUpdate& update) {
   c.beta2 = static_cast<float>(update.beta2);
   c.step_size = static_cast<float>(update.lr / (1 - pow(update.beta1, step)));
   c.bias2 = static_cast<float>(sqrt(1 - pow(update.beta2, step)));
+  c.inverse_bias2 = 1 / c.bias2;
   c.eps = static_cast<float>(update.eps);
   return c;
 }
 
+/// exp_avg / (sqrt(exp_avg_sq) / bias2 + eps). What is rounded to a narrow T is computed by the
+/// GPU's approximations, good to 2^-22, since exact ones take longer than the memory does.
+template <class T>
+__device__ __forceinline__ float normalized(const Coefficients& c, float exp_avg,
+                                            float exp_avg_sq) {
+  if constexpr (std::is_same_v<T, float>) {
+    return exp_avg / (sqrtf(exp_avg_sq) / c.bias2 + c.eps);
+  } else {
+    float root;
+    asm("sqrt.approx.f32 %0, %1;" : "=f"(root) : "f"(exp_avg_sq));
+    return __fdividef(exp_avg, fmaf(root, c.inverse_bias2, c.eps));
+  }
+}
+
+template <class T>
 __device__ __forceinline__ void update_element(const Coefficients& c, float gradient,
                                                float& parameter, float& exp_avg,
                                                float& exp_avg_sq) {
   gradient = fmaf(c.decay, parameter, gradient * c.scale);
   exp_avg = c.beta1 * exp_avg + (1 - c.beta1) * gradient;
   exp_avg_sq = c.beta2 * exp_avg_sq + (1 - c.beta2) * gradient * gradient;
-  parameter = parameter * c.keep - c.step_size * exp_avg / (sqrtf(exp_avg_sq) / c.bias2 + c.eps);
+  parameter = parameter * c.keep - c.step_size * normalized<T>(c, exp_avg, exp_avg_sq);
 }
 
 enum { kParameter, kGradient, kExpAvg, kExpAvgSq, kArrays };
@@ -78,14 +96,14 @@ __global__ void __launch_bounds__(kThreads)
     unpack(packed_m, m);
     unpack(packed_v, v);
 #pragma unroll
-    for (int e = 0; e < kSize; ++e) update_element(c, g[e], p[e], m[e], v[e]);
+    for (int e = 0; e < kSize; ++e) update_element<T>(c, g[e], p[e], m[e], v[e]);
     store(parameter + i, pack<T>(p));
     store_once(exp_avg + i, pack<T>(m));
     store_once(exp_avg_sq + i, pack<T>(v));
   }
   for (int64_t i = in_vectors + threadIdx.x; i < piece.end; i += kThreads) {
     float p = as_float(parameter[i]), m = as_float(exp_avg[i]), v = as_float(exp_avg_sq[i]);
-    update_element(c, as_float(gradient[i]), p, m, v);
+    update_element<T>(c, as_float(gradient[i]), p, m, v);
     parameter[i] = rounded<T>(p);
     exp_avg[i] = rounded<T>(m);
     exp_avg_sq[i] = rounded<T>(v);

@@ -29,6 +29,11 @@ struct DeviceTileLists {
   /// Bit j % 32 of word (entry * kMaskTile + i) * kMaskWords + j / 32: whether token i of the tile
   /// of this side and token j of that of the other see each other. 0 past a row's ends.
   const uint32_t* bits = nullptr;
+  // Only by key, and null unless MaskImage was asked for turns. A visit's turn is how many tiles
+  // before this one in `work`, of the same row of the batch, visit the same tile of queries.
+  const int32_t* partial_turns = nullptr;      ///< of each entry of `partial`
+  const int32_t* full_turn_offsets = nullptr;  ///< of each entry of `full`, into
+  const int32_t* full_turns = nullptr;         ///< those of its tiles one after another
   int tiles = 0;
   int work_count = 0;
 };
@@ -83,6 +88,9 @@ struct AttentionBackward {
   AttentionTensor grad_q, grad_k, grad_v;
   /// hopper_backward_scratch_bytes or plain_backward_scratch_bytes, aligned to 256.
   void* scratch = nullptr;
+  /// Whether the gradients of queries are to have the same bits in every run too; of the Hopper
+  /// kernel, for which the mask must have turns. The others have them anyway.
+  bool deterministic = false;
 };
 
 /// Whether the Hopper kernels take this: compute capability 9, bfloat16 or float16, dims that are

@@ -25,7 +25,7 @@ namespace {
 
 using namespace backward;
 
-template <class Element, class Tiles>
+template <class Element, class Tiles, bool kInOrder>
 __global__ void __launch_bounds__(kThreads, 1)
     backward_kernel(const __grid_constant__ Arguments a) {
   extern __shared__ __align__(1024) char memory[];
@@ -54,10 +54,10 @@ __global__ void __launch_bounds__(kThreads, 1)
 
   if (threadIdx.x < hopper::kWarpgroupThreads) {
     hopper::give_up_registers<kProducerRegisters>();
-    if (threadIdx.x < 32) produce<Tiles>(a, shared);
+    if (threadIdx.x < 32) produce<Tiles, kInOrder>(a, shared);
   } else {
     hopper::take_registers<kConsumerRegisters>();
-    consume<Element, Tiles>(a, shared);
+    consume<Element, Tiles, kInOrder>(a, shared);
   }
 }
 
@@ -70,17 +70,20 @@ int tile_head_dim(const AttentionShape& shape) {
   return std::max(rounded(shape.head_dim), rounded(shape.value_dim));
 }
 
+constexpr int kFewestQueries = 64;  ///< of a step, whatever the tiles
+
 /// Pieces of the scratch, each at a multiple of 256 bytes: what begins as zeros first.
 struct Scratch {
   explicit Scratch(const AttentionShape& shape) {
     const int64_t rows = int64_t{shape.batch} * shape.heads * shape.padded_queries();
     query_sums = take(rows * tile_head_dim(shape) * 4);
     counter = take(4);
+    turns = take(rows / kFewestQueries * kConsumerWarps * 4);
     zeros = bytes;
     lse = take(rows * 4);
     delta = take(rows * 4);
   }
-  int64_t query_sums, counter, lse, delta;
+  int64_t query_sums, counter, turns, lse, delta;
   int64_t zeros;      ///< bytes
   int64_t bytes = 0;  ///< of all
 
@@ -104,7 +107,7 @@ int kv_heads_per_group(const AttentionShape& shape) {
   return heads;
 }
 
-template <class Element, class Tiles>
+template <class Element, class Tiles, bool kInOrder>
 void launch(const AttentionBackward& work, cudaStream_t stream) {
   const AttentionShape& s = work.shape;
   const Scratch scratch(s);
@@ -144,6 +147,7 @@ void launch(const AttentionBackward& work, cudaStream_t stream) {
   a.delta = rows.delta;
   a.query_sums = rows.query_sums;
   a.counter = reinterpret_cast<int*>(place(scratch.counter));
+  a.turns = reinterpret_cast<int*>(place(scratch.turns));
   a.items = a.lists.work_count * s.kv_heads;
   a.heads = s.heads;
   a.kv_heads = s.kv_heads;
@@ -152,7 +156,7 @@ void launch(const AttentionBackward& work, cudaStream_t stream) {
   a.padded_queries = padded_queries;
   a.scale = work.scale;
 
-  const auto kernel = backward_kernel<Element, Tiles>;
+  const auto kernel = backward_kernel<Element, Tiles, kInOrder>;
   constexpr int kBytes = sizeof(Shared<Tiles>);
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes),
         "cudaFuncSetAttribute");
@@ -165,12 +169,18 @@ void launch(const AttentionBackward& work, cudaStream_t stream) {
   check(cudaGetLastError(), "starting the kernel after backward");
 }
 
+template <class Element, class Tiles>
+void launch_in_any_order(const AttentionBackward& work, cudaStream_t stream) {
+  work.deterministic ? launch<Element, Tiles, true>(work, stream)
+                     : launch<Element, Tiles, false>(work, stream);
+}
+
 template <class Element>
 void launch_by_dims(const AttentionBackward& work, cudaStream_t stream) {
   const int dim = tile_head_dim(work.shape);
-  if (dim == 64) return launch<Element, Tiles<64, 64>>(work, stream);
-  if (dim == 128) return launch<Element, Tiles<128, 128>>(work, stream);
-  return launch<Element, Tiles<192, 128>>(work, stream);
+  if (dim == 64) return launch_in_any_order<Element, Tiles<64, 64>>(work, stream);
+  if (dim == 128) return launch_in_any_order<Element, Tiles<128, 128>>(work, stream);
+  return launch_in_any_order<Element, Tiles<192, 128>>(work, stream);
 }
 
 }  // namespace

@@ -136,6 +136,52 @@ __device__ __forceinline__ void add_to_sums(float* to, float* staging,
   __syncwarp();
 }
 
+/// Has a warp add to the sums of query gradients when its turn comes, so that each is summed in one
+/// order: that of the work. Items are taken in that order, and what an item waits for is done by
+/// earlier ones, so that the earliest that is not done never waits.
+template <bool kInOrder, bool kFromRegisters>
+class Turns {
+ public:
+  /// `turns`: whose turn it is, of this warp's part of a block.
+  __device__ __forceinline__ void await(int* turns, int turn, int lane) {
+    if constexpr (kInOrder) {
+      pass_on(lane);
+      if (lane == 0) {
+        int now;
+        do {
+          asm volatile("ld.acquire.gpu.global.s32 %0, [%1];" : "=r"(now) : "l"(turns) : "memory");
+        } while (now != turn);
+      }
+      __syncwarp();
+      taken_ = turns;
+      next_ = turn + 1;
+    }
+  }
+  /// Passes the turn that was taken on to the next, once all is added. It is done only when the
+  /// following turn is awaited, or at an item's end, for the adding takes its time.
+  __device__ __forceinline__ void pass_on(int lane) {
+    if constexpr (kInOrder) {
+      if (taken_ == nullptr) return;
+      if constexpr (kFromRegisters) {
+        __threadfence();
+        __syncwarp();
+      }
+      if (lane == 0) {
+        if constexpr (!kFromRegisters) {
+          hopper::wait_stores();
+          __threadfence();
+        }
+        asm volatile("st.release.gpu.global.s32 [%0], %1;" ::"l"(taken_), "r"(next_) : "memory");
+      }
+      taken_ = nullptr;
+    }
+  }
+
+ private:
+  int* taken_ = nullptr;
+  int next_ = 0;
+};
+
 /// Writes sums * factor as elements to this warpgroup's rows of a tile.
 template <class Element, int kSize>
 __device__ __forceinline__ void store_rows(uint32_t address, const float (&sums)[kSize],
@@ -161,7 +207,7 @@ __device__ __forceinline__ void store_rows(uint32_t address, const float (&sums)
 /// are started, and while one runs the last one's result is worked on: while p is computed, grad_k
 /// of the step before (and dp); while ds is, grad_v; while ds is written and awaited, the next
 /// step's s; and while grad_q is added to its sums, grad_k.
-template <class Element, class Tiles>
+template <class Element, class Tiles, bool kInOrder>
 __device__ __forceinline__ void consume(const Arguments& a, Shared<Tiles>& shared) {
   using namespace hopper;
   constexpr int kQueries = Tiles::kQueries;
@@ -214,11 +260,13 @@ __device__ __forceinline__ void consume(const Arguments& a, Shared<Tiles>& share
     int stage;
     int block;
     int mask;
+    int turn;
   };
+  Turns<kInOrder, Tiles::kAddsFromRegisters> turns;
   const auto next_visit = [&] {
     shared.q_full[q_at.stage].wait(q_at.parity);
     const Step& step = shared.steps[q_at.stage];
-    const Visit visit = {q_at.stage, step.block, step.mask};
+    const Visit visit = {q_at.stage, step.block, step.mask, kInOrder ? step.turn : 0};
     q_at.advance();
     return visit;
   };
@@ -256,6 +304,9 @@ __device__ __forceinline__ void consume(const Arguments& a, Shared<Tiles>& share
             column_operand(shared_address(shared.q[visit.stage]), Tiles::kQueryPanelBytes);
         float* const sums =
             a.query_sums + int64_t{visit.block} * Tiles::kBlockFloats + warp * Tiles::kWarpFloats;
+        const auto await_turn = [&, turn = visit.turn, block = visit.block] {
+          turns.await(a.turns + block * kConsumerWarps + warp, turn, lane);
+        };
         const uint32_t ds = shared_address(shared.score_gradients[buffer]);
         const Operand ds_rows = row_operand(ds + own_rows);
         [[maybe_unused]] float apart[kQueries / 2];
@@ -360,6 +411,7 @@ __device__ __forceinline__ void consume(const Arguments& a, Shared<Tiles>& share
           pin(first_columns);
           pin(s);
           visit = next;
+          await_turn();
           add_to_sums<Tiles::kAddsFromRegisters>(sums, shared.query_gradients[warp], first_columns,
                                                  lane);
         } else {
@@ -375,6 +427,7 @@ __device__ __forceinline__ void consume(const Arguments& a, Shared<Tiles>& share
           wgmma_wait<1>();
           finish_grad_v();
           pin(first_columns);
+          await_turn();
           add_to_sums<Tiles::kAddsFromRegisters>(sums, shared.query_gradients[warp], first_columns,
                                                  lane);
           float second_columns[Tiles::kSecondColumns / 2];
@@ -399,6 +452,7 @@ __device__ __forceinline__ void consume(const Arguments& a, Shared<Tiles>& share
       wgmma_wait<0>();
       pin(grad_k);
       release_q();
+      turns.pass_on(lane);
     }
 
     // Now `visit` is the end of the item.

@@ -9,7 +9,7 @@ namespace coeus::cuda::backward {
 /// Takes items (a tile of keys of one key head) off the counter, and for each query head that
 /// shares the keys and each tile of queries that sees them passes steps to the consumers. One lane
 /// does it; the others follow, so that the compiler knows the warp as one and needs few registers.
-template <class Tiles>
+template <class Tiles, bool kInOrder>
 __device__ __forceinline__ void produce(const Arguments& a, Shared<Tiles>& shared) {
   using namespace hopper;
   const bool leads = threadIdx.x == 0;
@@ -49,7 +49,7 @@ __device__ __forceinline__ void produce(const Arguments& a, Shared<Tiles>& share
     const int list = a.distinct_row[work.x] * a.lists.tiles + work.y;
     bool has_keys = false;
 
-    const auto visit = [&](int head, int query, int mask) {
+    const auto visit = [&](int head, int query, int mask, int turn) {
       if (!has_keys) {
         has_keys = true;
         wait_for_kv_empty();
@@ -70,6 +70,7 @@ __device__ __forceinline__ void produce(const Arguments& a, Shared<Tiles>& share
         Step& step = shared.steps[q_at.stage];
         step.block = line * (a.padded_queries / Tiles::kQueries) + query / Tiles::kQueries;
         step.mask = mask;
+        if constexpr (kInOrder) step.turn = turn;
         full.arrive_expecting(Tiles::kQBytes);
         load_panels(shared.q[q_at.stage], Tiles::kHeadDim / kPanelColumns, Tiles::kQueryPanelBytes,
                     a.q, full, head, query, work.x);
@@ -99,13 +100,18 @@ __device__ __forceinline__ void produce(const Arguments& a, Shared<Tiles>& share
       int range = a.lists.full_offsets[list];
       const int range_end = a.lists.full_offsets[list + 1];
       int2 full = {0, 0};
+      int full_turn = 0;  // where the turn of the tile full.x stands
       for (;;) {
         int2 visited = {0, -1};  // a tile and its entry
+        int turn = 0;
         if (partial < partial_end) {
+          if constexpr (kInOrder) turn = a.lists.partial_turns[partial];
           visited = a.lists.partial[partial++];
         } else if (full.x < full.y) {
+          if constexpr (kInOrder) turn = a.lists.full_turns[full_turn++];
           visited.x = full.x++;
         } else if (range < range_end) {
+          if constexpr (kInOrder) full_turn = a.lists.full_turn_offsets[range];
           full = a.lists.full[range++];
           continue;
         } else {
@@ -115,15 +121,15 @@ __device__ __forceinline__ void produce(const Arguments& a, Shared<Tiles>& share
         for (int part = 0; part < Tiles::kStepsPerTile; ++part) {
           const int query = visited.x * kMaskTile + part * Tiles::kQueries;
           if (query < a.queries)
-            visit(head, query, visited.y < 0 ? -1 : visited.y * Tiles::kStepsPerTile + part);
+            visit(head, query, visited.y < 0 ? -1 : visited.y * Tiles::kStepsPerTile + part, turn);
         }
       }
     }
     if (!has_keys) wait_for_kv_empty();
-    tell({kEndOfItem, -1, work.x, work.y, kv_head});
+    tell({kEndOfItem, -1, 0, work.x, work.y, kv_head});
     item = __shfl_sync(0xFFFFFFFF, next, 0);
   }
-  tell({kEndOfWork, -1, 0, 0, 0});
+  tell({kEndOfWork, -1, 0, 0, 0, 0});
 }
 
 }  // namespace coeus::cuda::backward

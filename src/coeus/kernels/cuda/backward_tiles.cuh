@@ -68,6 +68,7 @@ struct Tiles {
 struct Step {
   int block;  ///< of the sums that the step adds to; or, without queries, one of those below
   int mask;   ///< entry of a partial tile * kStepsPerTile + step in it, or -1 for a full one
+  int turn;   ///< of those that add to the block, where the order counts
   // Of the item that has ended:
   int row;
   int tile;
@@ -100,6 +101,7 @@ struct Arguments {
   const float* lse;    ///< [batch, heads, padded queries], of base 2
   const float* delta;  ///< the same shape
   float* query_sums;   ///< blocks of Tiles::kBlockFloats, [batch, heads, padded queries / kQueries]
+  int* turns;          ///< [blocks, kConsumerWarps]: whose turn it is to add a warp's part
   int* counter;        ///< of items taken beyond the first of each block
   int items;
   int heads;

@@ -26,6 +26,9 @@ struct HostLists {
   std::vector<int2> partial;
   std::vector<int32_t> full_offsets{0};
   std::vector<int2> full;
+  std::vector<int32_t> partial_turns;
+  std::vector<int32_t> full_turn_offsets;
+  std::vector<int32_t> full_turns;
 
   void end_tile() {
     // The offsets are 32 bits, and so are the numbers of blocks that expand the tiles.
@@ -135,6 +138,40 @@ std::vector<int2> work_of(const HostLists& lists, const std::vector<int32_t>& di
   return work;
 }
 
+/// Adds the visits' turns to lists by key whose work is there.
+void add_turns(HostLists& lists, const std::vector<int32_t>& distinct_row, int64_t query_tiles) {
+  lists.partial_turns.resize(lists.partial.size());
+  int64_t visits = 0;
+  for (const int2& range : lists.full) {
+    lists.full_turn_offsets.push_back(static_cast<int32_t>(visits));
+    visits += range.y - range.x;
+    COEUS_CHECK(visits <= std::numeric_limits<int32_t>::max(),
+                "[MaskImage] the masks of a batch have more than {} full tiles, too many for "
+                "training.deterministic; take fewer rows at a time",
+                std::numeric_limits<int32_t>::max());
+  }
+  lists.full_turns.resize(static_cast<size_t>(visits));
+  // Rows of the batch that are the same have their tiles in the same order: one speaks for all.
+  std::map<int32_t, int32_t> speaker;
+  for (size_t row = 0; row < distinct_row.size(); ++row)
+    speaker.emplace(distinct_row[row], static_cast<int32_t>(row));
+  std::map<int32_t, std::vector<int32_t>> next_turn;
+  for (const auto& [distinct, row] : speaker) next_turn[row].resize(static_cast<size_t>(query_tiles));
+  for (const int2& work : lists.work) {
+    const int32_t distinct = distinct_row[static_cast<size_t>(work.x)];
+    if (speaker.at(distinct) != work.x) continue;
+    std::vector<int32_t>& turns = next_turn.at(work.x);
+    const int64_t list = int64_t{distinct} * lists.tiles + work.y;
+    for (int32_t e = lists.partial_offsets[list]; e < lists.partial_offsets[list + 1]; ++e)
+      lists.partial_turns[e] = turns[lists.partial[e].x]++;
+    for (int32_t r = lists.full_offsets[list]; r < lists.full_offsets[list + 1]; ++r) {
+      int32_t* const of_range = lists.full_turns.data() + lists.full_turn_offsets[r];
+      for (int32_t tile = lists.full[r].x; tile < lists.full[r].y; ++tile)
+        of_range[tile - lists.full[r].x] = turns[tile]++;
+    }
+  }
+}
+
 }  // namespace
 
 /// Gives arrays their places and then copies them there, in one allocation.
@@ -157,6 +194,9 @@ class MaskImage::Packer {
     places.partial = add(lists.partial);
     places.full_offsets = add(lists.full_offsets);
     places.full = add(lists.full);
+    places.partial_turns = add(lists.partial_turns);
+    places.full_turn_offsets = add(lists.full_turn_offsets);
+    places.full_turns = add(lists.full_turns);
     places.tiles = lists.tiles;
     places.work_count = static_cast<int>(lists.work.size());
     return places;
@@ -182,9 +222,10 @@ class MaskImage::Packer {
   int64_t bytes_ = 0;
 };
 
-MaskImage::MaskImage(const BlockMask& mask)
+MaskImage::MaskImage(const BlockMask& mask, bool with_turns)
     : query_length_(static_cast<int32_t>(mask.query_length())),
-      key_length_(static_cast<int32_t>(mask.key_length())) {
+      key_length_(static_cast<int32_t>(mask.key_length())),
+      with_turns_(with_turns) {
   if (mask.batch_size() == 0) return;
   COEUS_CHECK(
       mask.tile_q() == kMaskTile && mask.tile_k() == kMaskTile,
@@ -211,6 +252,7 @@ MaskImage::MaskImage(const BlockMask& mask)
   }
   by_query.work = work_of(by_query, distinct.number);
   by_key.work = work_of(by_key, distinct.number);
+  if (with_turns) add_turns(by_key, distinct.number, by_query.tiles);
 
   by_query_ = packer.add(by_query);
   by_key_ = packer.add(by_key);
@@ -253,8 +295,17 @@ DeviceMask MaskImage::mask_in(void* memory) const {
     lists.work_count = places.work_count;
     return lists;
   };
-  return {lists_at(by_query_), lists_at(by_key_),
-          reinterpret_cast<const int32_t*>(base + distinct_row_)};
+  DeviceMask mask = {lists_at(by_query_), lists_at(by_key_),
+                     reinterpret_cast<const int32_t*>(base + distinct_row_)};
+  if (with_turns_) {
+    const auto numbers = [&](int64_t place) {
+      return reinterpret_cast<const int32_t*>(base + place);
+    };
+    mask.by_key.partial_turns = numbers(by_key_.partial_turns);
+    mask.by_key.full_turn_offsets = numbers(by_key_.full_turn_offsets);
+    mask.by_key.full_turns = numbers(by_key_.full_turns);
+  }
+  return mask;
 }
 
 DeviceMask MaskImage::expand_on_host(void* memory) const {

@@ -19,9 +19,10 @@ namespace coeus::cuda {
 /// tiles, and for rows with bits to those. Keeps nothing of the mask. Movable.
 class MaskImage {
  public:
-  /// Throws Error unless the mask's tiles are of kMaskTile queries and keys, and it has fewer than
-  /// 2^31 partial tiles.
-  explicit MaskImage(const BlockMask& mask);
+  /// with_turns: with what deterministic backward passes need, 4 bytes for each tile that is not
+  /// empty. Throws Error unless the mask's tiles are of kMaskTile queries and keys, and it has fewer
+  /// than 2^31 partial tiles.
+  explicit MaskImage(const BlockMask& mask, bool with_turns = false);
 
   /// What is copied to the device.
   const void* host_data() const { return packed_.get(); }
@@ -48,6 +49,9 @@ class MaskImage {
     int64_t full_offsets = 0;
     int64_t full = 0;
     int64_t bits = 0;
+    int64_t partial_turns = 0;
+    int64_t full_turn_offsets = 0;
+    int64_t full_turns = 0;
     int tiles = 0;
     int work_count = 0;
   };
@@ -67,6 +71,7 @@ class MaskImage {
   int32_t tile_count_ = 0;
   int32_t query_length_ = 0;
   int32_t key_length_ = 0;
+  bool with_turns_ = false;
 };
 
 }  // namespace coeus::cuda

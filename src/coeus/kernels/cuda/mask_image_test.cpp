@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <map>
 #include <numeric>
 #include <optional>
 #include <set>
@@ -101,9 +102,28 @@ std::string work_complaint(const DeviceTileLists& lists, const int32_t* distinct
   return "";
 }
 
+/// What is wrong with the turns of lists by key: in the order of work, each tile of queries must be
+/// visited at turn 0, 1, 2, … of each row of the batch.
+std::string turns_complaint(const DeviceTileLists& lists, const int32_t* distinct_row) {
+  std::map<std::pair<int, int>, int32_t> next;
+  for (int i = 0; i < lists.work_count; ++i) {
+    const int2 work = lists.work[i];
+    const int64_t list = distinct_row[work.x] * int64_t{lists.tiles} + work.y;
+    for (int32_t e = lists.partial_offsets[list]; e < lists.partial_offsets[list + 1]; ++e)
+      if (lists.partial_turns[e] != next[{work.x, lists.partial[e].x}]++)
+        return "a partial tile's turn is wrong";
+    for (int32_t r = lists.full_offsets[list]; r < lists.full_offsets[list + 1]; ++r)
+      for (int32_t tile = lists.full[r].x; tile < lists.full[r].y; ++tile)
+        if (lists.full_turns[lists.full_turn_offsets[r] + tile - lists.full[r].x] !=
+            next[{work.x, tile}]++)
+          return "a full tile's turn is wrong";
+  }
+  return "";
+}
+
 /// What is wrong with the image of a mask; "" if nothing is.
 std::string complaint(const BlockMask& mask) {
-  const MaskImage image(mask);
+  const MaskImage image(mask, /*with_turns=*/true);
   // Poisoned, so that nothing is right by chance.
   std::vector<uint64_t> memory(image.device_bytes() / sizeof(uint64_t) + 1, ~uint64_t{0});
   const DeviceMask device = image.expand_on_host(memory.data());
@@ -126,6 +146,7 @@ std::string complaint(const BlockMask& mask) {
   }
   std::string wrong = work_complaint(device.by_query, device.distinct_row, mask.batch_size());
   if (wrong.empty()) wrong = work_complaint(device.by_key, device.distinct_row, mask.batch_size());
+  if (wrong.empty()) wrong = turns_complaint(device.by_key, device.distinct_row);
   if (memory.back() != ~uint64_t{0}) return "more than device_bytes is written";
   return wrong;
 }

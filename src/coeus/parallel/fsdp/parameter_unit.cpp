@@ -90,7 +90,10 @@ void ParameterUnit::materialize(const at::Device& device) {
   for (Part& part : parts_) {
     part.piece_values =
         shards() ? view_of(values_, part) : at::empty(part.piece, options.requires_grad(false));
-    part.piece_grad = shards() ? view_of(grads_, part) : at::zeros_like(part.piece_values);
+    if (shards())
+      part.piece_grad = view_of(grads_, part);
+    else if (replicate_->size() > 1 || !part.partial_over.empty())
+      part.piece_grad = at::zeros_like(part.piece_values);
     part.tensor.set_data(part.piece_values);
     part.tensor.mutable_grad() = part.piece_grad;
   }

@@ -22,8 +22,17 @@ namespace {
 
 using enum ActionKind;
 
-/// Inputs that are started to be received before the one that is needed next.
-constexpr int64_t kAhead = 2;
+/// Inputs that are started to be received before the one that is needed next. A GPU's exchanges
+/// occupy it until the sender comes, and so are started when they are needed: see first_by_host.
+int64_t ahead_on(const at::Device& device) { return device.is_cpu() ? 2 : 0; }
+
+/// CUDA loads a kernel at its first use, and memory as it is needed, and may wait for all that the
+/// GPU does before it goes on: for ever, if that is an exchange with a rank that waits for this one
+/// in turn. So the first batch's tensors travel by the host, which leaves nothing to wait for.
+void first_by_host(StageTransport& transport, bool& has_run) {
+  transport.go_by_host(!has_run);
+  has_run = true;
+}
 
 /// Forward passes of every stage of every rank, stage by stage: right for any placement.
 PipelineSchedule forward_only(const PipelineSchedule& schedule, int64_t micro_batches) {
@@ -103,7 +112,7 @@ class PipelineRuntime::Run {
 
   /// Starts to receive what action `index` needs, and some of what those after it do.
   void receive_ahead(size_t index) {
-    int64_t ahead = kAhead;
+    int64_t ahead = ahead_on(micro_batches_[0].tokens.device());
     for (size_t i = index; i < actions_.size() && ahead >= 0; ++i) {
       for (const StageInput& input : inputs_of(actions_[i], schedule_)) {
         const int64_t sender = rank_of_[input.is_gradient ? input.stage + 1 : input.stage - 1];
@@ -300,6 +309,7 @@ at::Tensor PipelineRuntime::run(const PipelineBatch& batch, const PipelineLoss& 
               "[PipelineRuntime::run] {} rows in micro-batches of {} are {}, and the schedule is "
               "made for {}",
               batch.tokens.size(0), size, micro_batches, schedule_.micro_batches);
+  first_by_host(*transport_, has_trained_);
   // Weights that autocast casts are kept for all micro-batches of the run.
   const nn::Autocast::Nesting keeps_casts;
   return Run(*this, schedule_, batch, &loss, nullptr).execute();
@@ -310,6 +320,7 @@ void PipelineRuntime::evaluate(const PipelineBatch& batch, const OutputObserver&
   const int64_t size = options_.micro_batch_size;
   const PipelineSchedule schedule =
       forward_only(schedule_, (batch.tokens.size(0) + size - 1) / size);
+  first_by_host(*transport_, has_evaluated_);
   const nn::Autocast::Nesting keeps_casts;
   Run(*this, schedule, batch, nullptr, &observer).execute();
 }

@@ -56,7 +56,7 @@ struct PipelineOptions {
 };
 
 /// One rank of a pipeline. It receives what a stage needs from the ranks that have the stages
-/// beside, ahead of its need, and never waits for a receiver; stages of one rank hand over
+/// beside, on a CPU ahead of its need, and never waits for a receiver; stages of one rank hand over
 /// directly. Positions and masks are cut once a batch for all stages of the rank.
 class PipelineRuntime {
  public:
@@ -85,6 +85,7 @@ class PipelineRuntime {
   std::vector<PipelineStage> stages_;  ///< ascending
   std::unique_ptr<StageTransport> transport_;
   PipelineOptions options_;
+  bool has_trained_ = false, has_evaluated_ = false;
 };
 
 }  // namespace coeus

@@ -20,14 +20,20 @@ class GroupTransport : public StageTransport {
   explicit GroupTransport(std::shared_ptr<ProcessGroup> group) : group_(std::move(group)) {}
   int64_t rank() const override { return group_->rank(); }
   Pending send(const at::Tensor& x, int64_t to, int64_t tag) override {
-    return group_->send_async(x, to, tag, "pipeline stage output");
+    return group_->send_async(by_host_ ? x.cpu() : x, to, tag, "pipeline stage output");
   }
   Pending receive(const at::Tensor& into, int64_t from, int64_t tag) override {
-    return group_->receive_async(into, from, tag, "pipeline stage input");
+    if (into.is_cpu() || !by_host_)
+      return group_->receive_async(into, from, tag, "pipeline stage input");
+    const auto on_host = std::make_shared<Pending>(group_->receive_async(
+        at::empty(into.sizes(), into.options().device(at::kCPU)), from, tag, "pipeline stage input"));
+    return {nullptr, {}, [on_host, into] { return into.copy_(on_host->wait()); }};
   }
+  void go_by_host(bool by_host) override { by_host_ = by_host; }
 
  private:
   std::shared_ptr<ProcessGroup> group_;
+  bool by_host_ = false;
 };
 
 /// What ranks of one process have sent each other and not received yet.

@@ -21,6 +21,9 @@ class StageTransport {
   virtual Pending send(const at::Tensor& x, int64_t to, int64_t tag) = 0;
   /// Starts to receive into a tensor of the shape and dtype that was sent; `wait` gives it.
   virtual Pending receive(const at::Tensor& into, int64_t from, int64_t tag) = 0;
+  /// Whether tensors of a device that are sent and received from now on travel by the host. It must
+  /// be the same on all ranks.
+  virtual void go_by_host(bool) {}
 };
 
 /// Over a process group whose ranks are the pipeline's.

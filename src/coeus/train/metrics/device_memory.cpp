@@ -17,12 +17,13 @@ double peak_of(const c10::CachingAllocator::StatArray& bytes) {
 
 }  // namespace
 
-double device_capacity_bytes(const at::Device& device) {
+double capacity_bytes_of(const at::Device& device) {
+  if (device.is_cpu()) return memory_capacity_bytes();
   return static_cast<double>(allocator_of(device).getMemoryInfo(device.index()).second);
 }
 
 DeviceMemoryMonitor::DeviceMemoryMonitor(const at::Device& device)
-    : device_(device), capacity_bytes_(device_capacity_bytes(device)) {}
+    : device_(device), capacity_bytes_(capacity_bytes_of(device)) {}
 
 MemoryPeak DeviceMemoryMonitor::peak() {
   const auto stats = allocator_of(device_).getDeviceStats(device_.index());

@@ -18,7 +18,7 @@ class DeviceMemoryMonitor final : public MemoryMonitor {
   const double capacity_bytes_;
 };
 
-/// All of the device's memory, in bytes.
-double device_capacity_bytes(const at::Device& device);
+/// All of the device's memory, in bytes; of the CPU what memory_capacity_bytes() says.
+double capacity_bytes_of(const at::Device& device);
 
 }  // namespace coeus

@@ -15,6 +15,9 @@ namespace {
 
 constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
 
+/// From one time to a later one, for rates: never 0.
+double seconds_between(double start, double end) { return std::max(end - start, 1e-9); }
+
 double percent_of(double part, double whole) { return whole > 0 ? 100 * part / whole : 0; }
 
 std::filesystem::path tensorboard_folder(const MetricsConfig& config, const MetricsRun& run,
@@ -73,10 +76,6 @@ void MetricsProcessor::add_batch(int64_t n_tokens, double data_wait_seconds) {
   if (!validation_) n_tokens_ += n_tokens;
 }
 
-double MetricsProcessor::seconds_since(const Interval& interval) const {
-  return std::max(clock_.monotonic_seconds() - interval.started, 1e-9);
-}
-
 MemoryPeak MetricsProcessor::memory_peak() {
   MemoryPeak peak = memory_->peak();
   if (peak.n_alloc_retries > 0)
@@ -95,7 +94,9 @@ LogLine MetricsProcessor::line_of(int64_t step, double loss, const MemoryPeak& m
 }
 
 void MetricsProcessor::log(const StepMetrics& metrics) {
-  const double seconds = seconds_since(interval_);
+  const double now = clock_.monotonic_seconds();
+  const double done_at = metrics.done_at.value_or(now);
+  const double seconds = seconds_between(interval_.started, done_at);
   const double tokens_per_second = static_cast<double>(interval_.n_tokens) / seconds;
   const MemoryPeak memory = memory_peak();
   LogLine line = line_of(metrics.step, metrics.loss, memory, tokens_per_second);
@@ -104,7 +105,7 @@ void MetricsProcessor::log(const StepMetrics& metrics) {
   if (run_.peak_flops > 0) line.mfu = percent_of(run_.flops_per_token * line.tps, run_.peak_flops);
   const auto n_steps = static_cast<double>(std::max<int64_t>(metrics.step - last_logged_step_, 1));
   const auto n_batches = static_cast<double>(std::max<int64_t>(interval_.n_batches, 1));
-  const double wall_time = clock_.unix_seconds();
+  const double wall_time = clock_.unix_seconds() - (now - done_at);
 
   if (run_.is_logging_rank) log_info("{}", training_line(line, !config_.disable_color_printing));
   if (file_) {
@@ -119,6 +120,7 @@ void MetricsProcessor::log(const StepMetrics& metrics) {
     else
       json.add_null("mfu");
     json.add("memory_gib", line.memory_gib);
+    json.add("memory_active_gib", memory.active_bytes / kGiB);
     json.add("n_tokens_seen", metrics.n_tokens_seen);
     json.add("max_loss", metrics.max_loss);
     json.add("tflops", line.tflops);
@@ -154,7 +156,7 @@ void MetricsProcessor::log(const StepMetrics& metrics) {
   }
   last_logged_step_ = metrics.step;
   memory_->reset_peak();
-  interval_ = {.started = clock_.monotonic_seconds()};
+  interval_ = {.started = done_at};
 }
 
 void MetricsProcessor::progress(int64_t step, std::optional<double> loss) {
@@ -169,7 +171,7 @@ void MetricsProcessor::begin_validation() {
 void MetricsProcessor::log_validation(int64_t step, double loss) {
   COEUS_CHECK(validation_, "[MetricsProcessor] log_validation at step {} without begin_validation",
               step);
-  const double seconds = seconds_since(*validation_);
+  const double seconds = seconds_between(validation_->started, clock_.monotonic_seconds());
   const double tokens_per_second = static_cast<double>(validation_->n_tokens) / seconds;
   const MemoryPeak memory = memory_peak();
   const LogLine line = line_of(step, loss, memory, tokens_per_second);

@@ -172,14 +172,13 @@ class CudaFusedOperations final : public FusedOperations {
     return {sum, lse};
   }
 
-  at::Tensor cross_entropy_backward(const at::Tensor& logits, const at::Tensor& labels,
-                                    const at::Tensor& lse, const at::Tensor& scale) override {
+  void cross_entropy_backward(const at::Tensor& logits, const at::Tensor& labels,
+                              const at::Tensor& lse, const at::Tensor& scale,
+                              at::Tensor& grad_logits) override {
     const c10::cuda::CUDAGuard guard(logits.device());
-    const at::Tensor grad_logits = at::empty_like(logits);
     cuda::cross_entropy_backward({rows_of(logits, labels), lse.const_data_ptr<float>(),
                                   scale.const_data_ptr<float>(), grad_logits.mutable_data_ptr()},
                                  current_stream());
-    return grad_logits;
   }
 
   void adam(const AdamUpdate& update) override {

@@ -77,7 +77,8 @@ class Model : public torch::nn::Module {
   virtual at::Tensor loss_by_chunks(const at::Tensor& normed, const at::Tensor& labels,
                                     int64_t chunk_size, const CrossEntropy& cross_entropy) = 0;
 
-  /// Takes the place of cross_entropy_sum in all losses: for logits that are spread over ranks.
+  /// Takes the place of cross_entropy_sum_in_place in all losses: for logits that are spread over
+  /// ranks.
   void set_cross_entropy(CrossEntropy f) { cross_entropy_ = std::move(f); }
   /// How many tokens' logits a loss makes at a time; 0, as at first: all at once.
   void set_loss_chunk_size(int64_t tokens) { loss_chunk_size_ = tokens; }
@@ -187,7 +188,7 @@ class Model : public torch::nn::Module {
   virtual std::map<std::string, int64_t> layers_by_mask() const { return {}; }
 
  private:
-  CrossEntropy cross_entropy_ = cross_entropy_sum;
+  CrossEntropy cross_entropy_ = cross_entropy_sum_in_place;
   int64_t loss_chunk_size_ = 0;
 };
 

@@ -1,6 +1,7 @@
 #include "coeus/ops/cross_entropy.h"
 
 #include <torch/csrc/autograd/custom_function.h>
+#include <torch/csrc/autograd/variable.h>
 #include <torch/types.h>
 
 #include <algorithm>
@@ -25,7 +26,8 @@ constexpr int64_t kRowsAChunk = 32;
 class CrossEntropySum : public torch::autograd::Function<CrossEntropySum> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& logits_in,
-                            const at::Tensor& labels) {
+                            const at::Tensor& labels, bool in_place) {
+    context->saved_data["in_place"] = in_place;
     const at::Tensor logits = logits_in.contiguous();
     if (FusedOperations* const fused = fused_operations(logits)) {
       const auto [sum, lse_of_rows] = fused->cross_entropy(logits, labels);
@@ -58,8 +60,13 @@ class CrossEntropySum : public torch::autograd::Function<CrossEntropySum> {
     const at::Tensor& logits = saved[0];
     const at::Tensor& labels = saved[1];
     const at::Tensor& lse = saved[2];
-    if (FusedOperations* const fused = fused_operations(logits))
-      return {fused->cross_entropy_backward(logits, labels, lse, grads[0].to(at::kFloat)), {}};
+    if (FusedOperations* const fused = fused_operations(logits)) {
+      const bool in_place = context->saved_data["in_place"].toBool();
+      at::Tensor grad_logits = in_place ? logits.detach() : at::empty_like(logits);
+      fused->cross_entropy_backward(logits, labels, lse, grads[0].to(at::kFloat), grad_logits);
+      if (in_place) torch::autograd::impl::bump_version(grad_logits);
+      return {grad_logits, {}, {}};
+    }
     const int64_t vocab = logits.size(1);
     const auto scale = grads[0].item<float>();
     at::Tensor grad_logits = at::empty_like(logits);
@@ -71,7 +78,7 @@ class CrossEntropySum : public torch::autograd::Function<CrossEntropySum> {
             kernel_output<T>(grad_logits) + begin * vocab, end - begin, vocab);
       });
     });
-    return {grad_logits, {}};
+    return {grad_logits, {}, {}};
   }
 };
 
@@ -86,15 +93,8 @@ void check_labels(const at::Tensor& labels, int64_t vocab) {
                    *bad, bad - first, vocab);
 }
 
-}  // namespace
-
-at::Tensor cross_entropy_sum_reference(const at::Tensor& logits, const at::Tensor& labels) {
-  const auto dtype = logits.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-  return at::cross_entropy_loss(logits.reshape({-1, logits.size(-1)}).to(dtype), labels.reshape(-1),
-                                {}, at::Reduction::Sum, kIgnoredLabel);
-}
-
-at::Tensor cross_entropy_sum(const at::Tensor& logits, const at::Tensor& labels) {
+at::Tensor checked_cross_entropy_sum(const at::Tensor& logits, const at::Tensor& labels,
+                                     bool in_place) {
   COEUS_CHECK(logits.dim() >= 1 && logits.sizes().slice(0, logits.dim() - 1) == labels.sizes() &&
                   labels.scalar_type() == at::kLong,
               "[cross_entropy] logits [..., vocab] want int64 labels [...], got {} and {} {}",
@@ -104,7 +104,23 @@ at::Tensor cross_entropy_sum(const at::Tensor& logits, const at::Tensor& labels)
   const at::Tensor flat_labels = labels.reshape(-1).contiguous();
   // A device finds out by itself, and gives NaN, rather than be waited for.
   if (flat_labels.device().is_cpu()) check_labels(flat_labels, logits.size(-1));
-  return CrossEntropySum::apply(logits.reshape({-1, logits.size(-1)}), flat_labels);
+  return CrossEntropySum::apply(logits.reshape({-1, logits.size(-1)}), flat_labels, in_place);
+}
+
+}  // namespace
+
+at::Tensor cross_entropy_sum_reference(const at::Tensor& logits, const at::Tensor& labels) {
+  const auto dtype = logits.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  return at::cross_entropy_loss(logits.reshape({-1, logits.size(-1)}).to(dtype), labels.reshape(-1),
+                                {}, at::Reduction::Sum, kIgnoredLabel);
+}
+
+at::Tensor cross_entropy_sum(const at::Tensor& logits, const at::Tensor& labels) {
+  return checked_cross_entropy_sum(logits, labels, /*in_place=*/false);
+}
+
+at::Tensor cross_entropy_sum_in_place(const at::Tensor& logits, const at::Tensor& labels) {
+  return checked_cross_entropy_sum(logits, labels, /*in_place=*/true);
 }
 
 }  // namespace coeus

@@ -1,12 +1,14 @@
 #include "coeus/ops/cross_entropy.h"
 
 #include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
 #include <cmath>
 
 #include "coeus/base/error.h"
+#include "coeus/ops/test_device.h"
 
 namespace coeus {
 namespace {
@@ -31,6 +33,24 @@ TEST(CrossEntropy, AgreesWithTheReferenceForwardAndBackward) {
       EXPECT_LE((got.second - want.second).abs().max().item<double>(), tolerance)
           << "vocab " << vocab << ", " << c10::toString(dtype);
     }
+}
+
+TEST(CrossEntropy, UsedUpLogitsBecomeTheirGradient) {
+  torch::manual_seed(2);
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    const at::Tensor start = at::randn({7, 300}).to(test_device(), dtype);
+    const at::Tensor labels = at::randint(0, 300, {7}, at::kLong).to(test_device());
+    const at::Tensor logits = start.clone().requires_grad_();
+    const at::Tensor want =
+        torch::autograd::grad({cross_entropy_sum(logits, labels) * 3}, {logits}).front();
+    EXPECT_TRUE(at::equal(logits, start));
+    const at::Tensor loss = cross_entropy_sum_in_place(logits, labels) * 3;
+    const at::Tensor got = torch::autograd::grad({loss}, {logits}, {}, true).front();
+    EXPECT_TRUE(at::equal(got, want));
+    if (test_device().is_cpu()) continue;
+    EXPECT_EQ(got.data_ptr(), logits.data_ptr());
+    EXPECT_ANY_THROW(torch::autograd::grad({loss}, {logits}));
+  }
 }
 
 TEST(CrossEntropy, IgnoredLabelsCountForNothing) {

@@ -81,9 +81,10 @@ class FusedOperations {
   /// sum of exponentials. A label outside the vocabulary makes the sum NaN, for nothing waits.
   virtual std::pair<at::Tensor, at::Tensor> cross_entropy(const at::Tensor& logits,
                                                           const at::Tensor& labels) = 0;
-  /// The gradient of logits; `scale`: that of the sum.
-  virtual at::Tensor cross_entropy_backward(const at::Tensor& logits, const at::Tensor& labels,
-                                            const at::Tensor& lse, const at::Tensor& scale) = 0;
+  /// The gradient of logits into `grad_logits`, which may be logits; `scale`: that of the sum.
+  virtual void cross_entropy_backward(const at::Tensor& logits, const at::Tensor& labels,
+                                      const at::Tensor& lse, const at::Tensor& scale,
+                                      at::Tensor& grad_logits) = 0;
 
   /// Fills a contiguous tensor.
   virtual void draw(const at::Tensor& into, const RandomDraw& draw) = 0;

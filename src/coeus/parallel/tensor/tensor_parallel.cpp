@@ -40,7 +40,7 @@ void TensorParallel::check_complete() const {
 }
 
 TensorParallel::CrossEntropy TensorParallel::cross_entropy(int64_t vocab_size) const {
-  if (ranks() == 1 || !options_.loss_parallel) return cross_entropy_sum;
+  if (ranks() == 1 || !options_.loss_parallel) return cross_entropy_sum_in_place;
   return [group = groups_.tensor, vocab_size](const at::Tensor& logits, const at::Tensor& labels) {
     const EvenShare own = even_share(vocab_size, group->size(), group->rank());
     return loss_parallel_cross_entropy_sum(logits, labels, own, vocab_size, group);

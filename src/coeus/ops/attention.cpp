@@ -40,10 +40,11 @@ bool is_list_of_runs(const BlockMask& mask) {
 }
 
 /// On a GPU own kernels serve every mask. LibTorch's are taken where they are measured to be
-/// faster, and where only own plain ones would serve.
+/// faster, and where only own plain ones would serve; not in deterministic computation.
 EngineChoice choose_on_device(const at::Tensor& q, const at::Tensor& v, const BlockMask& mask,
                               const std::string& refusal) {
-  const bool sdpa_takes = varlen_refusal(q, v).empty();
+  const bool sdpa_takes =
+      !at::globalContext().deterministicAlgorithms() && varlen_refusal(q, v).empty();
   if (!refusal.empty()) {
     if (sdpa_takes && is_list_of_runs(mask))
       return {AttentionEngine::kSdpa, "block_sparse takes " + refusal};

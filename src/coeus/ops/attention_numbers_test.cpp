@@ -197,7 +197,7 @@ BlockMask lowered(const char* text, int64_t length) {
   };
   std::vector<SequenceLayout> rows = {row({3, 60, 1, 200})};
   if (length < 300) rows.push_back(row({100}));
-  for (int i = 0; length < 10 && i < 14; ++i) rows.push_back(rows[i]);
+  for (int i = 0; length < 10 && i < 62; ++i) rows.push_back(rows[i]);
   return lower(parse_mask(text), rows);
 }
 

@@ -124,7 +124,8 @@ bool is_one_run(const BlockMask& mask) {
         runs->front().causal != is_causal(mask))
       return false;
   }
-  return mask.query_length() > 0 && mask.key_length() > 0;
+  // Of a single pair of tokens cuDNN has no gradients.
+  return mask.query_length() * mask.key_length() > 1;
 }
 
 AttentionPart varlen_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,

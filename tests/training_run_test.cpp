@@ -282,8 +282,8 @@ class LateReading : public TrainingRun {
             << "a step's tokens over its time";
       }
       for (const char* key :
-           {"tokens_per_second", "memory_gib", "tflops", "step_seconds", "data_wait_seconds",
-            "data_wait_fraction", "wall_time", "validation_seconds"})
+           {"tokens_per_second", "memory_gib", "memory_active_gib", "tflops", "step_seconds",
+            "data_wait_seconds", "data_wait_fraction", "wall_time", "validation_seconds"})
         object.erase(key);
       lines.push_back(std::move(object));
     }

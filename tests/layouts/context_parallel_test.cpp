@@ -60,11 +60,13 @@ const std::vector<LayoutModel>& models() {
 
 const LayoutModel& model_of(const Choices& c) { return models().at(c[kModel]); }
 
-/// Two rows of ten steps, so that all of a pairing's runs fit into CI.
+/// Two rows of a few steps, so that all of a pairing's runs fit into CI.
+constexpr size_t kSteps = 6;
 std::string flags_of(const std::string& positions, int length, int data_ranks) {
   return fmt::format(
-      "--training.positions={} --training.seq_len={} --training.local_batch_size={} ", positions,
-      length, 2 / data_ranks);
+      "--training.positions={} --training.seq_len={} --training.local_batch_size={} "
+      "--training.steps={} ",
+      positions, length, 2 / data_ranks, kSteps);
 }
 
 Layout layout_of(const Choices& c) {
@@ -120,7 +122,7 @@ TEST_P(ContextParallelLoss, IsThatOfOneProcess) {
     if (c[kModel] != GetParam()) continue;
     SCOPED_TRACE(name_of(c));
     const LossCurve& one = of_one_process(c);
-    ASSERT_EQ(one.size(), 10U);
+    ASSERT_EQ(one.size(), kSteps);
     const Layout layout = layout_of(c);
     const LossCurve many = train_in_layout(
         model_of(c), layout,

@@ -74,8 +74,7 @@ class PlacedMasks {
     return true;
   }
 
-  static Entry place(const BlockMask& mask, const c10::cuda::CUDAStream& stream,
-                     bool with_turns) {
+  static Entry place(const BlockMask& mask, const c10::cuda::CUDAStream& stream, bool with_turns) {
     const cuda::MaskImage image(mask, with_turns);
     const auto bytes = at::TensorOptions().dtype(at::kByte);
     // The host does not wait for a copy from pinned memory alone.

@@ -36,8 +36,8 @@ extern "C" const coeus::CudaLibrary* coeus_cuda_library() {
 #else
   constexpr std::nullptr_t nccl_backend = nullptr;
 #endif
-  static const coeus::CudaLibrary library = {
-      &coeus::cuda_attention(), &coeus::cuda_fused_operations(), &device_name, &when_done,
-      nccl_backend};
+  static const coeus::CudaLibrary library = {&coeus::cuda_attention(),
+                                             &coeus::cuda_fused_operations(), &device_name,
+                                             &when_done, nccl_backend};
   return &library;
 }

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <torch/types.h>
 
+#include <chrono>
+
 #include "coeus/ops/test_device.h"
 
 namespace coeus {
@@ -16,6 +18,20 @@ TEST(HostCopy, HasTheValuesOfItsTimeOnTheCpu) {
   x = x * 2;
   EXPECT_TRUE(copy.wait().device().is_cpu());
   EXPECT_TRUE(at::equal(copy.wait(), at::arange(1000, at::kDouble) * 2));
+}
+
+TEST(HostCopy, KnowsWhenItsValuesWereThereHoweverLateItIsAsked) {
+  const auto now = [] {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
+        .count();
+  };
+  const double before = now();
+  const HostCopy copy(at::ones({3}, at::TensorOptions().device(test_device())));
+  copy.wait();
+  const double after = now();
+  while (now() == after) continue;
+  EXPECT_GE(copy.done_at(), before);
+  EXPECT_LE(copy.done_at(), after);
 }
 
 }  // namespace

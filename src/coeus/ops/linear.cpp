@@ -94,8 +94,8 @@ class Product : public torch::autograd::Function<Product> {
     at::Tensor grad_x, grad_weight;
     if (context->needs_input_grad(0)) grad_x = times(grad, multiplied);
     if (context->needs_input_grad(1))
-      grad_weight = now_or_later(
-          queue_of(*context), weight, [times, grad, x, dtype = weight.scalar_type()] {
+      grad_weight =
+          now_or_later(queue_of(*context), weight, [times, grad, x, dtype = weight.scalar_type()] {
             if (grad.is_cuda() && dtype == at::kFloat && grad.scalar_type() != at::kFloat)
               return at::mm(grad.t(), x, at::kFloat);
             return times(grad.t(), x).to(dtype);
@@ -114,8 +114,7 @@ at::Tensor own_linear(at::Tensor x, const at::Tensor& weight, Engine engine,
   x = x.reshape({-1, x.size(-1)}).contiguous();
   // Where nothing else is to be done with it, the cast's own history takes the gradient to the
   // weight.
-  const bool by_history =
-      (queue == nullptr && !widens_gradient(weight)) || cast.is_same(weight);
+  const bool by_history = (queue == nullptr && !widens_gradient(weight)) || cast.is_same(weight);
   return Product::apply(x, by_history ? cast : weight,
                         by_history ? std::nullopt : std::optional(cast.detach()),
                         static_cast<int64_t>(engine), queue)

@@ -86,9 +86,9 @@ TEST(Score, IsTheLogSoftmaxOfTheModelsLogits) {
   const at::TensorOptions on_device = at::TensorOptions().device(test_device());
   const at::Tensor tokens =
       at::tensor(at::ArrayRef<int32_t>(line.tokens)).to(test_device(), at::kLong);
-  const at::Tensor logits = model->forward(tokens.unsqueeze(0),
-                                           at::arange(32, on_device.dtype(at::kInt)).unsqueeze(0),
-                                           model->get_attention_masks(rows))[0];
+  const at::Tensor logits =
+      model->forward(tokens.unsqueeze(0), at::arange(32, on_device.dtype(at::kInt)).unsqueeze(0),
+                     model->get_attention_masks(rows))[0];
   const at::Tensor all = at::log_softmax(logits.to(at::kDouble), -1);
   std::vector<float> want;
   for (int64_t i = 0; i + 1 < 32; ++i)

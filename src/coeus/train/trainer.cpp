@@ -66,7 +66,8 @@ Trainer::Trainer(const JobConfig& config, JobRanks& ranks, std::optional<Reading
   if (environment.rank == 0) make_run_folder(config.job.dump_folder);
   groups_.world->barrier("run folder");
   at::globalContext().setDeterministicAlgorithms(config.training.deterministic, false);
-  // That would also fill all new memory, to show what is read before it is written: a debugging aid.
+  // That would also fill all new memory, to show what is read before it is written: a debugging
+  // aid.
   at::globalContext().setDeterministicFillUninitializedMemory(false);
 
   // Without storage first: what does not fit is refused before memory is taken.

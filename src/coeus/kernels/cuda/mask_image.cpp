@@ -156,7 +156,8 @@ void add_turns(HostLists& lists, const std::vector<int32_t>& distinct_row, int64
   for (size_t row = 0; row < distinct_row.size(); ++row)
     speaker.emplace(distinct_row[row], static_cast<int32_t>(row));
   std::map<int32_t, std::vector<int32_t>> next_turn;
-  for (const auto& [distinct, row] : speaker) next_turn[row].resize(static_cast<size_t>(query_tiles));
+  for (const auto& [distinct, row] : speaker)
+    next_turn[row].resize(static_cast<size_t>(query_tiles));
   for (const int2& work : lists.work) {
     const int32_t distinct = distinct_row[static_cast<size_t>(work.x)];
     if (speaker.at(distinct) != work.x) continue;

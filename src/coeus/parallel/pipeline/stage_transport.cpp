@@ -25,8 +25,9 @@ class GroupTransport : public StageTransport {
   Pending receive(const at::Tensor& into, int64_t from, int64_t tag) override {
     if (into.is_cpu() || !by_host_)
       return group_->receive_async(into, from, tag, "pipeline stage input");
-    const auto on_host = std::make_shared<Pending>(group_->receive_async(
-        at::empty(into.sizes(), into.options().device(at::kCPU)), from, tag, "pipeline stage input"));
+    const auto on_host = std::make_shared<Pending>(
+        group_->receive_async(at::empty(into.sizes(), into.options().device(at::kCPU)), from, tag,
+                              "pipeline stage input"));
     return {nullptr, {}, [on_host, into] { return into.copy_(on_host->wait()); }};
   }
   void go_by_host(bool by_host) override { by_host_ = by_host; }

@@ -28,7 +28,8 @@ struct StepMetrics {
   double lr = 0;
   /// Of the whole job since step 1, also over resumes.
   int64_t n_tokens_seen = 0;
-  /// When the device was done with the step, seconds of std::chrono::steady_clock; now unless given.
+  /// When the device was done with the step, seconds of std::chrono::steady_clock; now unless
+  /// given.
   std::optional<double> done_at;
   /// More numbers, under names of their own, for metrics.jsonl and TensorBoard.
   Scalars extra;

@@ -115,6 +115,21 @@ TEST_F(MetricsProcessorTest, WritesEverythingAboutAStep) {
                         "tps: 10,000  tflops: 20.00  mfu: 20.00%\n"));
 }
 
+TEST_F(MetricsProcessorTest, TimesStepsByWhenTheDeviceWasDoneWithThem) {
+  MetricsProcessor metrics = make();
+  for (int64_t step = 1; step <= 2; ++step) {
+    metrics.add_batch(600, 0);
+    time_ += 5;
+    // Read some seconds late.
+    metrics.log({.step = step, .done_at = 100.0 + 2 * static_cast<double>(step)});
+  }
+  for (const json& line : lines()) {
+    EXPECT_EQ(line["step_seconds"], 2.0);
+    EXPECT_EQ(line["tokens_per_second"], 300.0);
+  }
+  EXPECT_EQ(lines()[1]["wall_time"], 1.5e9 - 6);
+}
+
 TEST_F(MetricsProcessorTest, HasNoMfuOnACpu) {
   MetricsProcessor metrics = make();
   metrics.log({.step = 1});

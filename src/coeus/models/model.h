@@ -66,11 +66,12 @@ class Model : public torch::nn::Module {
   /// hidden_size()].
   virtual at::Tensor hidden_states(const at::Tensor& tokens, const at::Tensor& positions,
                                    const AttentionMasks& masks, const ImageTensors& images) = 0;
-  /// The last projection: the logits [batch, seq, vocab] of normed hidden states.
+  /// The last projection: the logits [batch, seq, vocab] of normed hidden states. A loss uses them
+  /// up: on a GPU their gradient takes their place, so no operation may keep them for backward.
   virtual at::Tensor output(const at::Tensor& normed) = 0;
-  /// The next token's loss of normed hidden states, summed over labels: cross_entropy_sum of their
-  /// logits, which are never all there where set_loss_chunk_size says so. labels: int64 [batch,
-  /// seq].
+  /// The next token's loss of normed hidden states, summed over labels: cross_entropy_sum_in_place
+  /// of their logits, which are never all there where set_loss_chunk_size says so. labels: int64
+  /// [batch, seq].
   at::Tensor loss_of(const at::Tensor& normed, const at::Tensor& labels);
   /// By chunks, with `cross_entropy` of each: as linear_cross_entropy_sum with the weight of the
   /// last projection.

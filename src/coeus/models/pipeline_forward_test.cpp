@@ -82,6 +82,48 @@ TEST_P(MasksThroughThePipeline, EveryStageSeesThoseOfItsMicroBatch) {
   }
 }
 
+/// Notes each receive that is started.
+class NotingTransport : public StageTransport {
+ public:
+  NotingTransport(std::unique_ptr<StageTransport> transport, std::string& notes)
+      : transport_(std::move(transport)), notes_(notes) {}
+  int64_t rank() const override { return transport_->rank(); }
+  Pending send(const at::Tensor& x, int64_t to, int64_t tag) override {
+    return transport_->send(x, to, tag);
+  }
+  Pending receive(const at::Tensor& into, int64_t from, int64_t tag) override {
+    notes_ += 'r';
+    return transport_->receive(into, from, tag);
+  }
+
+ private:
+  std::unique_ptr<StageTransport> transport_;
+  std::string& notes_;
+};
+
+TEST(Pipeline, InputsAreReceivedAheadOnlyWhereThatIsWanted) {
+  const PipelineSchedule schedule = schedule_named("GPipe", 2, 3);
+  const PipelineBatch batch = batch_of(*drawn(llama3_documents), 3);
+  for (const bool ahead : {true, false}) {
+    std::array<std::string, 2> notes;
+    for_ranks(2, [&](std::unique_ptr<StageTransport> transport) {
+      const int64_t rank = transport->rank();
+      std::vector<PipelineStage> stages = stages_of(llama3_documents, schedule, rank);
+      for (PipelineStage& stage : stages)
+        stage.forward = [&own = notes[rank], f = stage.forward](const auto&... inputs) {
+          own += 'F';
+          return f(inputs...);
+        };
+      PipelineRuntime(schedule, stages,
+                      std::make_unique<NotingTransport>(std::move(transport), notes[rank]),
+                      {.hidden_size = 16, .receives_ahead = ahead})
+          .run(batch, [](const at::Tensor& normed, const at::Tensor&) { return normed.sum(); });
+    });
+    EXPECT_EQ(notes[0], ahead ? "rrrFFF" : "FFFrrr");
+    EXPECT_EQ(notes[1], ahead ? "rrrFFF" : "rFrFrF");
+  }
+}
+
 TEST(Pipeline, EvaluationGivesTheHiddenStatesOfTheWholeForAnyNumberOfRows) {
   const std::shared_ptr<Model> whole = drawn(llama3_documents);
   for (const int64_t rows : {1, 3, 6}) {

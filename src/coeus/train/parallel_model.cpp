@@ -69,6 +69,7 @@ void ParallelModel::build_pipeline(const JobConfig& config, const Model& whole) 
   };
   pipeline.hidden_dtype = dtype_from_name(config.training.dtype);
   pipeline.micro_batch_size = plan.micro_batch_size;
+  pipeline.receives_ahead = device_.is_cpu();
   pipeline.autocast = mixed_precision_;
   pipeline.hooks.before_layers = [this](int64_t stage) {
     part_of(stage).begin_pass(seq_len_, /*last=*/false);

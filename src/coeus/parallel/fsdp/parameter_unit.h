@@ -36,7 +36,8 @@ class ParameterUnit {
   ParameterUnit(const ParameterUnit&) = delete;
   ParameterUnit& operator=(const ParameterUnit&) = delete;
 
-  /// Allocates this rank's pieces and their gradients (zero) on a device.
+  /// Allocates this rank's pieces on a device and, where gradients are exchanged, places for those
+  /// (zero); otherwise backward's own results are the gradients.
   void materialize(const at::Device& device);
 
   /// Starts to gather, if it has not been started and parameters are not whole.
@@ -78,15 +79,11 @@ class ParameterUnit {
     int64_t inner = 1;           ///< product of the dimensions after it
     int64_t offset = 0;          ///< of the padded piece in the flat buffer
     at::Tensor piece_values;
-    at::Tensor piece_grad;
+    at::Tensor piece_grad;  ///< undefined where no gradients are exchanged
     at::Tensor whole_grad;  ///< kept, in the dtype of reduction; undefined without any
     std::vector<std::shared_ptr<ProcessGroup>> partial_over;
 
     int64_t padded() const { return outer * chunk * inner; }
-  };
-  struct PartialSum {
-    std::shared_ptr<ProcessGroup> group;
-    std::vector<at::Tensor> grads;
   };
 
   void add_part(ShardedParameters& parameters, const std::string& name);

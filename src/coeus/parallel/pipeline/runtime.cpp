@@ -22,13 +22,13 @@ namespace {
 
 using enum ActionKind;
 
-/// Inputs that are started to be received before the one that is needed next. A GPU's exchanges
-/// occupy it until the sender comes, and so are started when they are needed: see first_by_host.
-int64_t ahead_on(const at::Device& device) { return device.is_cpu() ? 2 : 0; }
+/// Inputs that are started to be received before the one that is needed next, where that is wanted.
+constexpr int64_t kAhead = 2;
 
 /// CUDA loads a kernel at its first use, and memory as it is needed, and may wait for all that the
 /// GPU does before it goes on: for ever, if that is an exchange with a rank that waits for this one
-/// in turn. So the first batch's tensors travel by the host, which leaves nothing to wait for.
+/// in turn. So the first batch's tensors travel by the host, during which nothing is under way that
+/// could be waited for. By the second batch kernels and memory are there.
 void first_by_host(StageTransport& transport, bool& has_run) {
   transport.go_by_host(!has_run);
   has_run = true;
@@ -112,8 +112,9 @@ class PipelineRuntime::Run {
 
   /// Starts to receive what action `index` needs, and some of what those after it do.
   void receive_ahead(size_t index) {
-    int64_t ahead = ahead_on(micro_batches_[0].tokens.device());
-    for (size_t i = index; i < actions_.size() && ahead >= 0; ++i) {
+    const size_t end = options_.receives_ahead ? actions_.size() : index + 1;
+    int64_t ahead = kAhead;
+    for (size_t i = index; i < end && ahead >= 0; ++i) {
       for (const StageInput& input : inputs_of(actions_[i], schedule_)) {
         const int64_t sender = rank_of_[input.is_gradient ? input.stage + 1 : input.stage - 1];
         if (sender == transport_.rank()) continue;

@@ -50,14 +50,17 @@ struct PipelineOptions {
   at::ScalarType hidden_dtype = at::kFloat;
   /// Rows of a micro-batch; a batch's last may have fewer.
   int64_t micro_batch_size = 1;
+  /// Whether a rank starts to receive inputs before the action that needs them. Not on a GPU, which
+  /// an exchange occupies until the sender comes.
+  bool receives_ahead = true;
   /// Forward passes and the loss run under autocast to it; float32: without.
   at::ScalarType autocast = at::kFloat;
   PipelineHooks hooks = {};
 };
 
 /// One rank of a pipeline. It receives what a stage needs from the ranks that have the stages
-/// beside, on a CPU ahead of its need, and never waits for a receiver; stages of one rank hand over
-/// directly. Positions and masks are cut once a batch for all stages of the rank.
+/// beside, ahead of its need where wanted, and never waits for a receiver; stages of one rank hand
+/// over directly. Positions and masks are cut once a batch for all stages of the rank.
 class PipelineRuntime {
  public:
   /// stages: those that the schedule gives to transport.rank(), in any order. Throws Error for

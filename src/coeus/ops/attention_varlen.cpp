@@ -93,6 +93,11 @@ AttentionGradients by_cudnn_backward(const at::Tensor& grad_out, const at::Tenso
   return {with_heads_first(grad_q), with_heads_first(grad_k), with_heads_first(grad_v)};
 }
 
+/// cuDNN adds gradients up in no fixed order.
+bool takes_cudnn(const BlockMask& mask) {
+  return is_one_run(mask) && !at::globalContext().deterministicAlgorithms();
+}
+
 }  // namespace
 
 std::vector<Segment> runs_of(const BlockMask& mask, int64_t row) {
@@ -130,7 +135,7 @@ bool is_one_run(const BlockMask& mask) {
 
 AttentionPart varlen_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                const BlockMask& mask, double scale) {
-  if (is_one_run(mask)) return by_cudnn(q, k, v, is_causal(mask), scale);
+  if (takes_cudnn(mask)) return by_cudnn(q, k, v, is_causal(mask), scale);
   const at::Tensor in_line_q = rows_in_line(q), in_line_k = rows_in_line(k),
                    in_line_v = rows_in_line(v);
   at::Tensor out = at::zeros_like(in_line_q);
@@ -154,7 +159,7 @@ AttentionGradients varlen_attention_backward(const at::Tensor& grad_out, const a
                                              const at::Tensor& k, const at::Tensor& v,
                                              const at::Tensor& out, const at::Tensor& lse,
                                              const BlockMask& mask, double scale) {
-  if (is_one_run(mask))
+  if (takes_cudnn(mask))
     return by_cudnn_backward(grad_out, q, k, v, out, lse, is_causal(mask), scale);
   const at::Tensor in_line_q = rows_in_line(q), in_line_k = rows_in_line(k),
                    in_line_v = rows_in_line(v), in_line_out = rows_in_line(out),

@@ -38,10 +38,16 @@ __device__ __forceinline__ void produce(const Arguments& a, Shared<Tiles>& share
     q_at.advance();
   };
 
+  // Where the order counts, a block that does not run, since others have the GPU, must hold nothing
+  // that running ones wait for: so the first items come off the counter too.
   int item = blockIdx.x;
+  if constexpr (kInOrder) {
+    if (leads) item = atomicAdd(a.counter, 1);
+    item = __shfl_sync(0xFFFFFFFF, item, 0);
+  }
   while (item < a.items) {
     int next = 0;
-    if (leads) next = gridDim.x + atomicAdd(a.counter, 1);
+    if (leads) next = (kInOrder ? 0 : gridDim.x) + atomicAdd(a.counter, 1);
     const int group_items = a.lists.work_count * a.kv_heads_per_group;
     const int place = item % group_items;
     const int2 work = a.lists.work[place / a.kv_heads_per_group];

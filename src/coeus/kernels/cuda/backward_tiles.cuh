@@ -102,7 +102,7 @@ struct Arguments {
   const float* delta;  ///< the same shape
   float* query_sums;   ///< blocks of Tiles::kBlockFloats, [batch, heads, padded queries / kQueries]
   int* turns;          ///< [blocks, kConsumerWarps]: whose turn it is to add a warp's part
-  int* counter;        ///< of items taken beyond the first of each block
+  int* counter;        ///< of items taken, beyond the first of each block unless in order
   int items;
   int heads;
   int kv_heads;

@@ -20,8 +20,8 @@ namespace coeus::cuda {
 class MaskImage {
  public:
   /// with_turns: with what deterministic backward passes need, 4 bytes for each tile that is not
-  /// empty. Throws Error unless the mask's tiles are of kMaskTile queries and keys, and it has
-  /// fewer than 2^31 partial tiles.
+  /// empty and each range of full ones. Throws Error unless the mask's tiles are of kMaskTile
+  /// queries and keys, and it has fewer than 2^31 partial tiles and, with turns, full ones.
   explicit MaskImage(const BlockMask& mask, bool with_turns = false);
 
   /// What is copied to the device.

@@ -13,8 +13,9 @@ namespace coeus {
 class HostCopy {
  public:
   /// Starts to copy x once the device has done what its current stream holds so far. A tensor of
-  /// the CPU is taken as it is.
-  explicit HostCopy(const at::Tensor& x);
+  /// the CPU is taken as it is. timed: done_at will be asked for, for which a GPU's stream waits a
+  /// little.
+  explicit HostCopy(const at::Tensor& x, bool timed = false);
 
   /// x on the CPU. Blocks until it has arrived.
   const at::Tensor& wait() const;
@@ -25,8 +26,8 @@ class HostCopy {
 
  private:
   at::Tensor copy_;
-  std::optional<c10::Event> arrived_;  ///< none on the CPU
-  std::shared_ptr<std::atomic<double>> done_at_;
+  std::optional<c10::Event> arrived_;             ///< none on the CPU
+  std::shared_ptr<std::atomic<double>> done_at_;  ///< none unless timed
 };
 
 }  // namespace coeus

@@ -26,7 +26,8 @@ TEST(HostCopy, KnowsWhenItsValuesWereThereHoweverLateItIsAsked) {
         .count();
   };
   const double before = now();
-  const HostCopy copy(at::ones({3}, at::TensorOptions().device(test_device())));
+  const HostCopy copy(at::ones({3}, at::TensorOptions().device(test_device())),
+                      /*timed=*/true);
   copy.wait();
   const double after = now();
   while (now() == after) continue;

@@ -57,9 +57,8 @@ at::Tensor DecodingSession::append(std::span<const int32_t> tokens,
   const std::vector<SequenceLayout> rows = {SequenceLayout(attributes, all)};
   const AttentionMasks masks = model_.get_attention_masks(rows);
   failed_ = true;
-  const at::Device device = device_of(model_);
-  const at::Tensor logits = model_.forward_cached(as_row(tokens).to(device, at::kLong),
-                                                  as_row(positions).to(device), masks, cache_);
+  const at::Tensor logits = model_.forward_cached(as_row(tokens).to(device_, at::kLong),
+                                                  as_row(positions).to(device_), masks, cache_);
   failed_ = false;
   seen_ = std::move(all);
   return logits[0];

@@ -16,7 +16,7 @@ namespace coeus {
 /// row that is computed whole. The model outlives the session.
 class DecodingSession {
  public:
-  explicit DecodingSession(Model& model) : model_(model) {}
+  explicit DecodingSession(Model& model) : model_(model), device_(device_of(model)) {}
 
   /// Takes the row's next tokens, with their attributes and what RoPE sees of them, one entry a
   /// token. Returns the logits after each of them, [tokens, vocab]. All attributes are named alike
@@ -33,6 +33,7 @@ class DecodingSession {
 
  private:
   Model& model_;
+  at::Device device_;
   nn::KeyValueCache cache_;
   TokenAttributes seen_;
   bool failed_ = false;  ///< the layers may have cached different numbers of tokens

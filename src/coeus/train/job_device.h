@@ -12,6 +12,9 @@ namespace coeus {
 /// CUDA when it takes it, and makes the GPU the thread's current one. Throws ConfigError when
 /// "cuda" cannot be had, with the reason.
 ///
+/// For training.deterministic it sets CUBLAS_WORKSPACE_CONFIG, without which cuBLAS gives other
+/// bits in other runs, unless that is set.
+///
 /// With COEUS_SHARE_GPUS set in the environment, ranks may be more than GPUs and share them: slow,
 /// but all that ranks do on GPUs can be tested on one.
 at::Device job_device(const JobConfig& config, const RankEnvironment& environment = {});

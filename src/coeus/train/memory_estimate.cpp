@@ -78,7 +78,8 @@ double tokens_with_logits(const JobConfig& config, double tokens) {
 }
 
 Peak training_peak(const Model& model, const Blocks& blocks, const JobConfig& config,
-                   const ParallelDegrees& degrees, const Model::ActivationBytes& per_token) {
+                   const ParallelDegrees& degrees, const at::Device& device,
+                   const Model::ActivationBytes& per_token) {
   const int64_t batch_size = config.training.local_batch_size;
   const int64_t seq_len = config.training.seq_len;
   const double tokens = static_cast<double>(batch_size) * tokens_of_rank(seq_len, degrees.cp);
@@ -90,12 +91,15 @@ Peak training_peak(const Model& model, const Blocks& blocks, const JobConfig& co
   const int64_t kept_gradient = config.training.loss_chunk_size > 0
                                     ? 4 * model.vocab_size() * model.hidden_size() / degrees.tp
                                     : 0;
+  // There the gradient of logits takes their place, unless they are spread over ranks.
+  const double of_logits =
+      device.is_cpu() || degrees.tp > 1 ? per_token.logits : per_token.logits / 2;
   // The engine keeps two float32 matrices for backward and works on two more.
   const double scores =
       dense_scores(model, config, batch_size, seq_len, degrees.cp, 2 * sizeof(float));
   // Only when it serves: a check keeps nothing of the reference beyond its layer.
   const double keeping = checks_attention(config) ? 1 : blocks.kept + own;
-  return {activations * tokens + per_token.logits * tokens_with_logits(config, tokens) +
+  return {activations * tokens + of_logits * tokens_with_logits(config, tokens) +
               static_cast<double>(kept_gradient),
           scores * (keeping + 1)};
 }
@@ -116,7 +120,8 @@ Peak validation_peak(const Model& model, const JobConfig& config, int64_t cp,
 }  // namespace
 
 std::vector<MemoryEntry> estimate_memory(const Model& model, int64_t blocks,
-                                         const JobConfig& config, const ParallelDegrees& degrees) {
+                                         const JobConfig& config, const ParallelDegrees& degrees,
+                                         const at::Device& device) {
   const at::ScalarType dtype = dtype_from_name(config.training.dtype);
   blocks = (blocks + degrees.pp - 1) / degrees.pp;
   const int64_t stage_parameters = parameter_count(model) / (degrees.pp * degrees.tp);
@@ -128,7 +133,7 @@ std::vector<MemoryEntry> estimate_memory(const Model& model, int64_t blocks,
   const auto recomputed =
       static_cast<double>(recomputed_blocks(blocks, config.activation_checkpoint));
   const Peak training = training_peak(model, {static_cast<double>(blocks) - recomputed, recomputed},
-                                      config, degrees, per_token);
+                                      config, degrees, device, per_token);
   const Peak validation = validation_peak(model, config, degrees.cp, per_token);
   // They are never there at the same time.
   const bool validates_more = validation.bytes() > training.bytes();

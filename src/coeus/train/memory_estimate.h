@@ -16,10 +16,12 @@ namespace coeus {
 /// falls on it for rows of one document, the scores it writes out are an entry of their own; so are
 /// those of the one layer that `check` compares at a time. Of a model with several masks each is
 /// taken to serve as many layers. The model may be a meta one.
-/// `degrees`: over how many ranks it is split; parameters are taken to be spread evenly.
+/// `degrees`: over how many ranks it is split; parameters are taken to be spread evenly. `device`:
+/// where it trains.
 std::vector<MemoryEntry> estimate_memory(const Model& model, int64_t blocks,
                                          const JobConfig& config,
-                                         const ParallelDegrees& degrees = {});
+                                         const ParallelDegrees& degrees = {},
+                                         const at::Device& device = at::kCPU);
 
 /// Throws OutOfMemoryError, with the table, when the estimate exceeds `capacity_bytes`; 0 means
 /// that the capacity is not known.

@@ -40,6 +40,20 @@ std::map<std::string, int64_t> estimate(const JobConfig& config) {
   return bytes;
 }
 
+TEST(MemoryEstimate, OnAGpuTheGradientOfLogitsTakesTheirPlace) {
+  const JobConfig config = job({});
+  const auto model = build_job_model(config, at::kMeta);
+  const auto bytes_on = [&](at::DeviceType device, int64_t tp) {
+    int64_t sum = 0;
+    for (const MemoryEntry& entry : estimate_memory(*model, 6, config, {.tp = tp}, device))
+      sum += entry.bytes;
+    return sum;
+  };
+  constexpr int64_t kLogits = 2 * 256 * 2048 * 4;
+  EXPECT_EQ(bytes_on(at::kCPU, 1) - bytes_on(at::kCUDA, 1), kLogits);
+  EXPECT_EQ(bytes_on(at::kCPU, 2), bytes_on(at::kCUDA, 2)) << "where they are spread over ranks";
+}
+
 TEST(MemoryEstimate, CountsDenseScoresOfTheReferenceEngine) {
   EXPECT_FALSE(estimate(job({"--attention.engine=sdpa"})).contains(kScores));
   EXPECT_FALSE(estimate(job({})).contains(kScores));

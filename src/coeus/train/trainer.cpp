@@ -19,7 +19,6 @@
 #include "coeus/train/metrics/communication_table.h"
 #include "coeus/train/metrics/device_memory.h"
 #include "coeus/train/metrics/peak_flops.h"
-#include "coeus/train/metrics/process_memory.h"
 #include "coeus/train/metrics/run_folder.h"
 #include "coeus/train/non_finite.h"
 #include "coeus/train/stored_slices.h"
@@ -73,7 +72,7 @@ Trainer::Trainer(const JobConfig& config, JobRanks& ranks, std::optional<Reading
   // Without storage first: what does not fit is refused before memory is taken.
   const std::shared_ptr<Model> plan = build_job_model(config, at::kMeta);
   check_fits(estimate_memory(*plan, static_cast<int64_t>(plan->blocks().size()), config,
-                             groups_.mesh.degrees()),
+                             groups_.mesh.degrees(), device_),
              capacity_bytes_of(device_) /
                  static_cast<double>(device_.is_cpu() ? environment.local_world_size : 1));
 
@@ -228,7 +227,7 @@ Trainer::StepUnderWay Trainer::train_step() {
       optimizer_->admit(at::isfinite(loss).logical_and(at::isfinite(grad_norm)));
   model_->before_optimizer_step(updates);
   optimizer_->step(step.lr, clip_coefficient(config_.training.max_norm, grad_norm));
-  step.numbers.emplace(at::stack({loss, max_loss, grad_norm.to(at::kDouble)}));
+  step.numbers.emplace(at::stack({loss, max_loss, grad_norm.to(at::kDouble)}), /*timed=*/true);
   if (metrics_->should_log(step_)) step.metrics = step_metrics();
   return step;
 }

@@ -55,7 +55,7 @@ void Checker::check_case(const Case& c, const PlacedMask& placed) {
   const AttentionShape shape{c.batch,          c.length,        c.length,        c.heads.heads,
                              c.heads.kv_heads, c.dims.head_dim, c.dims.value_dim};
   const float scale = 1 / std::sqrt(static_cast<float>(c.dims.head_dim));
-  const Problem typed{shape, c.type, c.layout, scale, placed.device};
+  const Problem typed{shape, c.type, c.layout, scale, placed.device, options_.deterministic};
   const Problem exact{shape, ElementType::kFloat32, Layout::kTokens, scale, placed.device};
   const bool has_backward = !options_.forward_only;
 
@@ -133,17 +133,14 @@ void Checker::check_case(const Case& c, const PlacedMask& placed) {
     }
     const Results& forward_results = takes_forward ? first : typed_plain;
     const int64_t scratch_bytes = hopper_backward_scratch_bytes(shape);
-    AttentionBackward backward = backward_of(typed, inputs, forward_results, first,
-                                             has_backward ? arena_.take(scratch_bytes) : nullptr);
-    backward.deterministic = options_.deterministic;
+    const AttentionBackward backward = backward_of(
+        typed, inputs, forward_results, first, has_backward ? arena_.take(scratch_bytes) : nullptr);
     const bool takes_backward = has_backward && hopper_takes(backward);
     if (takes_backward) {
       hopper_backward(backward, stream_);
       finish(stream_, name + " hopper_backward");
-      AttentionBackward again =
-          backward_of(typed, inputs, forward_results, second, arena_.take(scratch_bytes));
-      again.deterministic = options_.deterministic;
-      hopper_backward(again, stream_);
+      hopper_backward(
+          backward_of(typed, inputs, forward_results, second, arena_.take(scratch_bytes)), stream_);
       finish(stream_, name + " hopper_backward, second run");
       for (const Result x : kGradients) {
         comparisons_.compare_bitwise("hopper" + suffix, "gradients", (first.*x).view.data,

@@ -156,14 +156,18 @@ void Comparisons::check_gaps(const std::string& kernel, const char* what, const 
   check(cudaGetLastError(), "gaps_kernel");
 }
 
+void count_differences(const void* a, const void* b, int64_t words, Score* score,
+                       cudaStream_t stream) {
+  differences_kernel<<<blocks_for(words), kThreads, 0, stream>>>(
+      static_cast<const uint16_t*>(a), static_cast<const uint16_t*>(b), words, score);
+  check(cudaGetLastError(), "differences_kernel");
+}
+
 void Comparisons::compare_bitwise(const std::string& kernel, const char* what, const void* a,
                                   const void* b, int64_t bytes, bool is_fatal) {
   Judgement judgement{Judgement::kBitwise, kernel, what};
   judgement.is_fatal = is_fatal;
-  differences_kernel<<<blocks_for(bytes / 2), kThreads, 0, stream_>>>(
-      static_cast<const uint16_t*>(a), static_cast<const uint16_t*>(b), bytes / 2,
-      next_score(judgement));
-  check(cudaGetLastError(), "differences_kernel");
+  count_differences(a, b, bytes / 2, next_score(judgement), stream_);
 }
 
 template <class R>

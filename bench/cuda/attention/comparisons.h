@@ -21,6 +21,11 @@ struct References {
   const R *out, *lse, *grad_q, *grad_k, *grad_v;
 };
 
+/// Adds to score->differences how many of so many words of 16 bits differ. Starts the work on the
+/// stream.
+void count_differences(const void* a, const void* b, int64_t words, Score* score,
+                       cudaStream_t stream);
+
 /// The comparisons of one case after another. They run on the stream, with memory of the arena.
 class Comparisons {
  public:

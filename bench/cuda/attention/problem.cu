@@ -23,8 +23,12 @@ Results make_results(Arena& arena, const Problem& p) {
           arena.take_array<float>(lse_count(s))};
 }
 
-AttentionForward forward_of(const Problem& p, const Inputs& in, const Results& r, int* counter) {
-  AttentionForward work;
+namespace {
+
+/// What forward and backward are told alike.
+template <class Work>
+Work work_on(const Problem& p, const Inputs& in) {
+  Work work;
   work.shape = p.shape;
   work.type = p.type;
   work.scale = p.scale;
@@ -32,6 +36,13 @@ AttentionForward forward_of(const Problem& p, const Inputs& in, const Results& r
   work.q = in.q.view;
   work.k = in.k.view;
   work.v = in.v.view;
+  return work;
+}
+
+}  // namespace
+
+AttentionForward forward_of(const Problem& p, const Inputs& in, const Results& r, int* counter) {
+  auto work = work_on<AttentionForward>(p, in);
   work.out = r.out.view;
   work.lse = r.lse;
   work.counter = counter;
@@ -40,14 +51,8 @@ AttentionForward forward_of(const Problem& p, const Inputs& in, const Results& r
 
 AttentionBackward backward_of(const Problem& p, const Inputs& in, const Results& forward,
                               const Results& r, void* scratch) {
-  AttentionBackward work;
-  work.shape = p.shape;
-  work.type = p.type;
-  work.scale = p.scale;
-  work.mask = p.mask;
-  work.q = in.q.view;
-  work.k = in.k.view;
-  work.v = in.v.view;
+  auto work = work_on<AttentionBackward>(p, in);
+  work.deterministic = p.deterministic;
   work.out = forward.out.view;
   work.grad_out = in.grad_out.view;
   work.lse = forward.lse;

@@ -28,6 +28,7 @@ struct Problem {
   Layout layout = Layout::kTokens;
   float scale = 0;
   DeviceMask mask;
+  bool deterministic = false;  ///< of backward
 };
 
 /// What forward and backward passes read.

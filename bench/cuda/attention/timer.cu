@@ -13,6 +13,7 @@
 #include "coeus/kernels/cuda/attention.h"
 #include "coeus/kernels/cuda/check.h"
 #include "coeus/mask/sequence_layout.h"
+#include "comparisons.h"
 #include "grid.h"
 #include "judge.h"
 #include "placed_mask.h"
@@ -45,13 +46,6 @@ __global__ void count_not_finite_kernel(const uint16_t* words, bool is_half, int
   for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < count; i += step)
     found += (words[i] & exponent) == exponent;
   if (found > 0) atomicAdd(&score->not_finite, found);
-}
-
-__global__ void count_differences_kernel(const uint16_t* a, const uint16_t* b, int64_t n,
-                                         unsigned long long* count) {
-  for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < n;
-       i += int64_t{gridDim.x} * blockDim.x)
-    if (a[i] != b[i]) atomicAdd(count, 1ULL);
 }
 
 /// What `start_once` takes on the stream, in milliseconds: the median.
@@ -122,8 +116,9 @@ bool Timer::time_case(const TimedCase& c) {
       options_.deterministic, stream_);
   const AttentionShape shape{
       1, c.length, c.length, c.heads.heads, c.heads.kv_heads, c.dims.head_dim, c.dims.value_dim};
-  const Problem problem{shape, ElementType::kBFloat16, Layout::kTokens,
-                        1 / std::sqrt(static_cast<float>(c.dims.head_dim)), placed.device};
+  const Problem problem{shape,           ElementType::kBFloat16,
+                        Layout::kTokens, 1 / std::sqrt(static_cast<float>(c.dims.head_dim)),
+                        placed.device,   options_.deterministic};
   const Inputs inputs = make_inputs(arena_, problem);
   uint64_t seed = 1;
   for (const Input x : kInputs) fill(inputs.*x, nullptr, ++seed, stream_);
@@ -131,7 +126,6 @@ bool Timer::time_case(const TimedCase& c) {
   int* const counter = arena_.take_array<int>(1);
   const AttentionForward forward = forward_of(problem, inputs, results, counter);
   AttentionBackward backward = backward_of(problem, inputs, results, results, nullptr);
-  backward.deterministic = options_.deterministic;
   const bool is_hopper = options_.hopper && hopper_takes(forward);
   const bool has_backward = !options_.forward_only;
   if (has_backward) {
@@ -160,22 +154,21 @@ bool Timer::time_case(const TimedCase& c) {
     const auto differences = [&](const char* what, const Tensor& x, const auto& start_once) {
       const int64_t n = x.stored();
       auto* const first = arena_.take_array<uint16_t>(n);
-      auto* const count = arena_.take_array<unsigned long long>(1);
+      auto* const score = arena_.take_array<Score>(1);
       check(cudaMemcpyAsync(first, x.view.data, 2 * n, cudaMemcpyDeviceToDevice, stream_),
             "cudaMemcpyAsync");
       int runs = 0;
       for (int i = 0; i < options_.repeats; ++i) {
         start_once();
-        check(cudaMemsetAsync(count, 0, sizeof(*count), stream_), "cudaMemsetAsync");
-        count_differences_kernel<<<blocks_for(n), kThreads, 0, stream_>>>(
-            first, static_cast<const uint16_t*>(x.view.data), n, count);
-        check(cudaGetLastError(), "count_differences_kernel");
+        check(cudaMemsetAsync(score, 0, sizeof(Score), stream_), "cudaMemsetAsync");
+        count_differences(first, x.view.data, n, score, stream_);
         finish(stream_, name + " repeated");
-        unsigned long long found = 0;
-        check(cudaMemcpy(&found, count, sizeof(found), cudaMemcpyDeviceToHost), "cudaMemcpy");
-        if (found == 0) continue;
+        Score found{};
+        check(cudaMemcpy(&found, score, sizeof(Score), cudaMemcpyDeviceToHost), "cudaMemcpy");
+        if (found.differences == 0) continue;
         if (runs++ < 3)
-          std::printf("%s %s: run %d differs in %llu values\n", name.c_str(), what, i, found);
+          std::printf("%s %s: run %d differs in %u values\n", name.c_str(), what, i,
+                      found.differences);
       }
       std::printf("%s %s: %d of %d runs differ\n", name.c_str(), what, runs, options_.repeats);
     };

@@ -45,9 +45,7 @@ ModelOptions job_model_options(const JobConfig& config, const at::Device& device
 
 std::shared_ptr<Model> build_job_model(const JobConfig& config, const at::Device& device,
                                        std::optional<int64_t> positions) {
-  const std::shared_ptr<Model> model = build_model(job_model_options(config, device, positions));
-  if (!device.is_meta()) model->move_buffers(device);
-  return model;
+  return build_model(job_model_options(config, device, positions));
 }
 
 PartOptions job_part_options(const JobConfig& config, const Mesh& mesh, const at::Device& device) {

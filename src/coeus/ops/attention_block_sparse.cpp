@@ -63,10 +63,15 @@ int64_t visits_of(const BlockMaskRow& row) {
   return visits;
 }
 
-/// The tiles of queries of a row, the costliest first, so that none is left to wait for at the end.
-std::vector<int64_t> costliest_first(const BlockMaskRow& row) {
+std::vector<int64_t> tiles_as_they_stand(const BlockMaskRow& row) {
   std::vector<int64_t> tiles(row.query_tiles());
   std::iota(tiles.begin(), tiles.end(), 0);
+  return tiles;
+}
+
+/// The tiles of queries of a row, the costliest first, so that none is left to wait for at the end.
+std::vector<int64_t> costliest_first(const BlockMaskRow& row) {
+  std::vector<int64_t> tiles = tiles_as_they_stand(row);
   std::stable_sort(tiles.begin(), tiles.end(), [&](int64_t a, int64_t b) {
     return tiles_listed(row.by_query, a) > tiles_listed(row.by_query, b);
   });
@@ -124,13 +129,13 @@ at::TensorOptions compute_options(const at::Tensor& x) {
 template <class T>
 class PackedHeads {
  public:
-  explicit PackedHeads(const at::Tensor& x)
+  PackedHeads(const at::Tensor& x, decltype(CpuAttentionKernels<T>::pack_keys) pack)
       : heads_(x.size(2)),
         bytes_((cpu_attention_kernels<T>().packed_bytes(x.size(1), x.size(3)) + 63) / 64 * 64),
         memory_(at::empty({x.size(0) * heads_ * bytes_}, at::TensorOptions().dtype(at::kByte))) {
     for_each_item(x.size(0) * heads_, {}, [&](int64_t i, std::byte* /*scratch*/) {
-      cpu_attention_kernels<T>().pack(head_of<T>(x, i / heads_, i % heads_), x.size(1), x.size(3),
-                                      kernel_output<std::byte>(memory_) + i * bytes_);
+      pack(head_of<T>(x, i / heads_, i % heads_), x.size(1), x.size(3),
+           kernel_output<std::byte>(memory_) + i * bytes_);
     });
   }
   const std::byte* head(int64_t row, int64_t head) const {
@@ -155,14 +160,53 @@ bool worth_packing_ahead(const BlockMask& mask, int64_t group) {
   return visits > kVisitsThatPay * tiles;
 }
 
-/// The order in which a head's tiles of queries are worked on: the costliest first, or, to find
-/// packed what neighbours have seen, as they stand.
-std::vector<int64_t> order_of_tiles(const BlockMaskRow& row, bool costliest_come_first) {
-  if (costliest_come_first) return costliest_first(row);
-  std::vector<int64_t> tiles(row.query_tiles());
-  std::iota(tiles.begin(), tiles.end(), 0);
-  return tiles;
-}
+/// Some tiles of queries of one head, [tile_begin, tile_end) of the order that its row's have.
+struct ForwardItem {
+  int64_t row;
+  int64_t head;
+  int64_t tile_begin;
+  int64_t tile_end;
+};
+
+/// Forward's work in its order. Where keys are packed ahead, head after head, tile by tile, the
+/// costliest first. Where they are not, a few neighbouring tiles at once, which find packed what
+/// those before them have seen, for head after head: a token's heads stand in the same pages of
+/// memory, which are then looked up once for all.
+class ForwardItems {
+ public:
+  ForwardItems(const BlockMask& mask, const Sizes& sizes, bool packed_ahead)
+      : heads_(sizes.heads), packed_ahead_(packed_ahead), step_(packed_ahead ? 1 : kNeighbours) {
+    for (int64_t row = 0; row < sizes.batch; ++row) {
+      const bool repeated = row > 0 && mask.shared_row(row) == mask.shared_row(row - 1);
+      order_.push_back(repeated       ? order_.back()
+                       : packed_ahead ? costliest_first(mask.row(row))
+                                      : tiles_as_they_stand(mask.row(row)));
+    }
+    if (!order_.empty()) tiles_ = static_cast<int64_t>(order_[0].size());
+    steps_ = (tiles_ + step_ - 1) / step_;
+  }
+
+  int64_t count() const { return static_cast<int64_t>(order_.size()) * heads_ * steps_; }
+  ForwardItem operator[](int64_t i) const {
+    const int64_t row = i / (heads_ * steps_);
+    const int64_t in_row = i % (heads_ * steps_);
+    const int64_t head = packed_ahead_ ? in_row / steps_ : in_row % heads_;
+    const int64_t begin = (packed_ahead_ ? in_row % steps_ : in_row / heads_) * step_;
+    return {row, head, begin, std::min(begin + step_, tiles_)};
+  }
+  /// The tile of queries that stands at `place` in a row's order.
+  int64_t tile(int64_t row, int64_t place) const { return order_[row][place]; }
+
+ private:
+  static constexpr int64_t kNeighbours = 4;
+
+  int64_t heads_;
+  bool packed_ahead_;
+  int64_t step_;
+  int64_t tiles_ = 0;
+  int64_t steps_ = 0;
+  std::vector<std::vector<int64_t>> order_;
+};
 
 template <class T>
 std::tuple<at::Tensor, at::Tensor> forward(const at::Tensor& q, const at::Tensor& k,
@@ -174,27 +218,23 @@ std::tuple<at::Tensor, at::Tensor> forward(const at::Tensor& q, const at::Tensor
       at::empty({sizes.batch, sizes.queries, sizes.heads, sizes.value_dim}, q.options());
   at::Tensor lse = at::empty({sizes.batch, sizes.heads, sizes.queries}, compute_options<T>(q));
   const bool packs_ahead = worth_packing_ahead(mask, sizes.group());
-  const std::optional<PackedHeads<T>> packed_k =
-      packs_ahead ? std::optional<PackedHeads<T>>(k) : std::nullopt;
-  const std::optional<PackedHeads<T>> packed_v =
-      packs_ahead ? std::optional<PackedHeads<T>>(v) : std::nullopt;
-  std::vector<std::vector<int64_t>> tiles;
-  for (int64_t row = 0; row < sizes.batch; ++row)
-    tiles.push_back(row > 0 && mask.shared_row(row) == mask.shared_row(row - 1)
-                        ? tiles.back()
-                        : order_of_tiles(mask.row(row), packs_ahead));
-  const int64_t per_head = tiles.empty() ? 0 : static_cast<int64_t>(tiles[0].size());
+  std::optional<PackedHeads<T>> packed_k;
+  std::optional<PackedHeads<T>> packed_v;
   Scratch scratch;
-  if (!packs_ahead && sizes.batch > 0)
-    scratch.bytes = scratch.zeros = cpu_attention_kernels<T>().forward_scratch_bytes(
-        mask.row(0), sizes.head_dim, sizes.value_dim);
-  for_each_item(sizes.batch * sizes.heads * per_head, scratch, [&](int64_t i, std::byte* memory) {
-    const int64_t row = i / per_head / sizes.heads;
-    const int64_t head = i / per_head % sizes.heads;
+  if (packs_ahead) {
+    packed_k.emplace(k, cpu_attention_kernels<T>().pack_keys);
+    packed_v.emplace(v, cpu_attention_kernels<T>().pack_values);
+  } else if (sizes.batch > 0) {
+    scratch.zeros = kForwardScratchZeros;
+    scratch.bytes = cpu_attention_kernels<T>().forward_scratch_bytes(mask.row(0), sizes.head_dim,
+                                                                     sizes.value_dim);
+  }
+  const ForwardItems items(mask, sizes, packs_ahead);
+  for_each_item(items.count(), scratch, [&](int64_t i, std::byte* memory) {
+    const auto [row, head, tile_begin, tile_end] = items[i];
     const int64_t kv_head = head / sizes.group();
     AttentionForward<T> work;
     work.mask = &mask.row(row);
-    work.query_tile = tiles[row][i % per_head];
     work.head_dim = sizes.head_dim;
     work.value_dim = sizes.value_dim;
     work.scale = static_cast<C>(scale);
@@ -209,7 +249,11 @@ std::tuple<at::Tensor, at::Tensor> forward(const at::Tensor& q, const at::Tensor
     work.lse = kernel_output<C>(lse) + (row * sizes.heads + head) * sizes.queries;
     work.scratch = memory;
     work.key_head = row * sizes.kv_heads + kv_head;
-    cpu_attention_kernels<T>().forward(work);
+    for (int64_t place = tile_begin; place < tile_end; ++place) {
+      work.query_tile = items.tile(row, place);
+      work.next_query_tile = place + 1 < tile_end ? items.tile(row, place + 1) : -1;
+      cpu_attention_kernels<T>().forward(work);
+    }
   });
   return {out, lse};
 }

@@ -16,6 +16,9 @@ namespace coeus {
 template <class T>
 using AttentionCompute = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
+/// So many first bytes of forward's scratch are to be zeros before its first call.
+constexpr int64_t kForwardScratchZeros = 64;
+
 /// One head of one row of a batch: tokens of a head lie `stride` elements apart.
 template <class T>
 struct AttentionOperand {
@@ -33,6 +36,9 @@ struct AttentionForward {
   using C = AttentionCompute<T>;
   const BlockMaskRow* mask = nullptr;
   int64_t query_tile = 0;
+  /// The tile that the next call is for, all else being the same: it is fetched from memory
+  /// meanwhile. -1: there is none.
+  int64_t next_query_tile = -1;
   int64_t head_dim = 0;
   int64_t value_dim = 0;
   C scale = 0;                          ///< what scores are multiplied by
@@ -43,8 +49,8 @@ struct AttentionForward {
   const std::byte* packed_v = nullptr;
   AttentionOperand<T> out;  ///< [queries, value_dim]; zeros for a query that sees nothing
   C* lse = nullptr;         ///< [queries], log of the sum of exponentials, or -inf
-  /// forward_scratch_bytes, aligned to 64, zeros before the first call. Calls that use it in turn
-  /// find there what those before them packed, of the head of the same `key_head`, a number of the
+  /// forward_scratch_bytes, aligned to 64. Calls that use it in turn find there what those before
+  /// them packed, of the head of the same `key_head`, a number of the
   /// caller's for each k and v.
   std::byte* scratch = nullptr;
   int64_t key_head = 0;
@@ -77,10 +83,11 @@ struct AttentionBackward {
 /// The kernels of one element type: float, BFloat16 (accumulated in float) or double.
 template <class T>
 struct CpuAttentionKernels {
-  /// Keys or values [rows, dim] in the form that the products read, in packed_bytes(rows, dim) of
-  /// memory aligned to 64 bytes.
+  /// Keys or values [rows, dim] in the form that forward's products read, in packed_bytes(rows,
+  /// dim) of memory aligned to 64 bytes.
   int64_t (*packed_bytes)(int64_t rows, int64_t dim);
-  void (*pack)(AttentionOperand<const T> x, int64_t rows, int64_t dim, std::byte* packed);
+  void (*pack_keys)(AttentionOperand<const T> x, int64_t rows, int64_t dim, std::byte* packed);
+  void (*pack_values)(AttentionOperand<const T> x, int64_t rows, int64_t dim, std::byte* packed);
   int64_t (*forward_scratch_bytes)(const BlockMaskRow& mask, int64_t head_dim, int64_t value_dim);
   void (*forward)(const AttentionForward<T>& work);
   /// What `backward` works in, for rows of these lengths: memory that calls may use in turn, since

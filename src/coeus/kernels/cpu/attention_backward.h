@@ -62,6 +62,7 @@ class TileSlots {
       ++visits_left_[lists.partial_tiles[j]];
   }
   bool is_visited(int64_t tile) const { return visits_left_[tile] > 0; }
+  bool holds(int64_t tile) const { return slots_[tile] >= 0; }
   /// The tile's slot, and whether nothing is in it yet.
   std::pair<int64_t, bool> enter(int64_t tile) {
     const bool fresh = slots_[tile] < 0;
@@ -85,7 +86,7 @@ class TileSlots {
 
 /// What backward works in. Of the tiles of queries of one head that have been visited and will be
 /// again it keeps the operands in the forms that the products take, block by block of a slot.
-template <class P>
+template <class P, class T>
 struct BackwardScratch {
   using C = typename P::Compute;
   using E = typename P::Element;
@@ -94,19 +95,20 @@ struct BackwardScratch {
       : slots(from, mask.query_tiles()) {
     const int64_t columns = mask.query_tiles() * blocks_per_tile(mask) * kBlock;
     const int64_t rows = mask.key_length + kMostExtraRows;
-    k = from.take<std::byte>(P::PackedRows::bytes(mask.tile_k, head_dim));
-    v = from.take<std::byte>(P::PackedRows::bytes(mask.tile_k, value_dim));
+    k_left = from.take<std::byte>(in_place ? 0 : P::LeftRows::bytes(mask.tile_k, head_dim));
+    k_summed = from.take<std::byte>(P::SummedRows::bytes(mask.tile_k, head_dim));
+    v = from.take<std::byte>(in_place ? 0 : P::LeftRows::bytes(mask.tile_k, value_dim));
     q = from.take<E>(columns * P::padded(head_dim));
     grad_out = from.take<E>(columns * P::padded(value_dim));
     q_transposed = from.take<E>(columns * P::padded(head_dim));
     grad_out_transposed = from.take<E>(columns * P::padded(value_dim));
-    grad_q_transposed = from.take<C>(columns * P::padded(head_dim));
+    grad_q = from.take<C>(columns * P::padded(head_dim));
     lse = from.take<C>(columns);
     delta = from.take<C>(columns);
     grad_k = from.take<C>(rows * P::padded(head_dim));
     grad_v = from.take<C>(rows * P::padded(value_dim));
-    weights = from.take<C>(kFullChunk * kBlock);
-    grads = from.take<C>(kFullChunk * kBlock);
+    weights = from.take<C>(kChunk * kBlock);
+    grads = from.take<C>(kChunk * kBlock);
   }
   static int64_t bytes(const BlockMaskRow& mask, int64_t head_dim, int64_t value_dim) {
     Carver counter(nullptr);
@@ -114,29 +116,44 @@ struct BackwardScratch {
     return counter.taken();
   }
 
+  static constexpr bool in_place = P::template kReadsInPlace<T>;
   /// Products may write whole groups of 16 rows.
   static constexpr int64_t kMostExtraRows = 16;
 
   TileSlots slots;
-  std::byte* k;            ///< one tile of keys, packed
-  std::byte* v;            ///< and of values
+  std::byte* k_left;       ///< one tile of keys, packed, where it is not read in place
+  std::byte* k_summed;     ///< the same in the form that is summed
+  std::byte* v;            ///< one tile of values, as k_left
   E* q;                    ///< [blocks, kBlock, padded head_dim]
   E* grad_out;             ///< [blocks, kBlock, padded value_dim]
   E* q_transposed;         ///< [blocks, padded head_dim, kBlock]
   E* grad_out_transposed;  ///< [blocks, padded value_dim, kBlock]
-  C* grad_q_transposed;    ///< [blocks, padded head_dim, kBlock]
+  C* grad_q;               ///< [blocks], QuerySums of keys
   C* lse;                  ///< [blocks, kBlock], in powers of two
   C* delta;                ///< [blocks, kBlock], grad_out . out of each query
   C* grad_k;               ///< [keys, padded head_dim]
   C* grad_v;               ///< [keys, padded value_dim]
-  C* weights;              ///< [kFullChunk, kBlock]
-  C* grads;                ///< [kFullChunk, kBlock]
+  C* weights;              ///< [kChunk, kBlock]
+  C* grads;                ///< [kChunk, kBlock]
 };
+
+/// Rows of a block as both right operands: queries as the depth and, times `factor`, as columns.
+template <class P, class T>
+void pack_both(AttentionOperand<const T> x, QueryBlock block, int64_t dim,
+               AttentionCompute<T> factor, typename P::Element* by_row,
+               typename P::Element* transposed) {
+  pack_right<P>(x, block, dim, by_row);
+  if constexpr (P::kPair == 1)  // the copy's rows lie close together, and are in cache
+    pack_right_transposed<P>(AttentionOperand<const typename P::Element>{by_row, P::padded(dim)},
+                             QueryBlock{0, block.count}, dim, factor, transposed);
+  else
+    pack_right_transposed<P>(x, block, dim, factor, transposed);
+}
 
 /// Puts a tile of queries into a slot.
 template <class P, class T>
 void load_query_tile(const AttentionBackward<T>& work, int64_t head, int64_t tile, int64_t slot,
-                     const BackwardScratch<P>& to) {
+                     const BackwardScratch<P, T>& to) {
   using C = AttentionCompute<T>;
   const BlockMaskRow& mask = *work.mask;
   const AttentionOperand<const T> q{work.q.data + head * work.head_dim, work.q.stride};
@@ -147,7 +164,7 @@ void load_query_tile(const AttentionBackward<T>& work, int64_t head, int64_t til
   const int64_t q_size = kBlock * P::padded(work.head_dim);
   const int64_t v_size = kBlock * P::padded(work.value_dim);
   const int64_t blocks = blocks_per_tile(mask);
-  std::fill_n(to.grad_q_transposed + slot * blocks * q_size, blocks * q_size, C{});
+  std::fill_n(to.grad_q + slot * blocks * q_size, blocks * q_size, C{});
   for (int64_t i = 0; i < blocks; ++i) {
     const QueryBlock block = block_at(mask, tile * blocks + i);
     const int64_t place = slot * blocks + i;
@@ -172,30 +189,29 @@ void load_query_tile(const AttentionBackward<T>& work, int64_t head, int64_t til
                    as_compute(grad_out.data[at * grad_out.stride + d]);
       to.delta[place * kBlock + c] = delta;
     }
-    pack_right<P>(q, block, work.head_dim, to.q + place * q_size);
-    pack_right<P>(grad_out, block, work.value_dim, to.grad_out + place * v_size);
-    pack_right_transposed<P>(q, block, work.head_dim,
-                             P::kScalesQueries ? work.scale * kLog2e<C> : C{1},
-                             to.q_transposed + place * q_size);
-    pack_right_transposed<P>(grad_out, block, work.value_dim, C{1},
-                             to.grad_out_transposed + place * v_size);
+    const C q_factor = P::kScalesQueries ? work.scale * kLog2e<C> : C{1};
+    pack_both<P>(q, block, work.head_dim, q_factor, to.q + place * q_size,
+                 to.q_transposed + place * q_size);
+    pack_both<P>(grad_out, block, work.value_dim, C{1}, to.grad_out + place * v_size,
+                 to.grad_out_transposed + place * v_size);
   }
 }
 
 /// Writes what a slot has gathered as the gradient of its tile of queries.
 template <class P, class T>
 void store_query_tile(const AttentionBackward<T>& work, int64_t head, int64_t tile, int64_t slot,
-                      const BackwardScratch<P>& from) {
+                      const BackwardScratch<P, T>& from) {
   using C = AttentionCompute<T>;
   alignas(64) C factors[kBlock];
   std::fill_n(factors, kBlock, work.scale);
   const int64_t blocks = blocks_per_tile(*work.mask);
   for (int64_t i = 0; i < blocks; ++i) {
     const QueryBlock block = block_at(*work.mask, tile * blocks + i);
-    transpose_out(from.grad_q_transposed + (slot * blocks + i) * kBlock * P::padded(work.head_dim),
-                  factors, block.count, work.head_dim,
-                  work.grad_q.data + block.begin * work.grad_q.stride + head * work.head_dim,
-                  work.grad_q.stride);
+    const typename P::QuerySums sums(
+        from.grad_q + (slot * blocks + i) * kBlock * P::padded(work.head_dim), work.head_dim);
+    sums.write(factors, block.count,
+               AttentionOperand<C>{work.grad_q.data + head * work.head_dim, work.grad_q.stride}.from(
+                   block.begin));
   }
 }
 
@@ -221,28 +237,74 @@ void store_key_rows(const C* gathered, int64_t gathered_stride, int64_t rows, in
   }
 }
 
-/// Turns finished scores into weights, in place.
+/// Turns a rectangle's finished scores into weights, in place.
 template <class C>
-inline void weigh(C* scores, const KeyChunk<C>& chunk, const C* lse) {
-  for (int64_t c = chunk.column_begin; c < chunk.column_end; c += kLanes<C>) {
+inline void weigh(C* scores, const Rectangle& r, const C* lse) {
+  for (int64_t c = r.column_begin; c < r.column_end; c += kLanes<C>) {
     const Vector<C> shift = load(lse + c);
-    for (int64_t k = 0; k < chunk.count; ++k) {
+    for (int64_t k = r.row_begin; k < r.row_end; ++k) {
       C* at = scores + k * kBlock + c;
       store(at, exp2(load(at) - shift));
     }
   }
 }
 
-/// From the gradients of the weights to those of the scores, in place.
+/// From the gradients of a rectangle's weights to those of its scores, in place. Where the mask
+/// hides a score, nothing may have been computed: it gets 0, whatever stands there.
 template <class C>
-inline void backward_softmax(C* grads, const C* weights, const KeyChunk<C>& chunk, const C* delta) {
-  for (int64_t c = chunk.column_begin; c < chunk.column_end; c += kLanes<C>) {
+inline void backward_softmax(C* grads, const C* weights, const KeyChunk<C>& chunk,
+                             const Rectangle& r, const C* delta) {
+  for (int64_t c = r.column_begin; c < r.column_end; c += kLanes<C>) {
     const Vector<C> mean = load(delta + c);
-    for (int64_t k = 0; k < chunk.count; ++k) {
+    for (int64_t k = r.row_begin; k < r.row_end; ++k) {
       C* at = grads + k * kBlock + c;
-      store(at, load(weights + k * kBlock + c) * (load(at) - mean));
+      Vector<C> grad = load(weights + k * kBlock + c) * (load(at) - mean);
+      if (chunk.words != nullptr) grad = visible_lanes(chunk, k, c) ? grad : Vector<C>{};
+      store(at, grad);
     }
   }
+}
+
+/// A tile of keys or values as left operands.
+template <class P, class T>
+typename P::LeftRows left_rows(AttentionOperand<const T> x, int64_t rows, int64_t dim,
+                               std::byte* packed) {
+  if constexpr (P::template kReadsInPlace<T>) {
+    return typename P::LeftRows(x);
+  } else {
+    P::LeftRows::pack(x, rows, dim, packed);
+    return typename P::LeftRows(packed, rows, dim);
+  }
+}
+
+/// What the work on key tile `tile` will read from memory and write.
+template <class T>
+RowsToCome rows_of(const AttentionBackward<T>& work, int64_t head, int64_t tile,
+                   const TileSlots& slots) {
+  RowsToCome rows;
+  const BlockMaskRow& mask = *work.mask;
+  const int64_t begin = tile * mask.tile_k;
+  const int64_t end = std::min(begin + mask.tile_k, mask.key_length);
+  rows.add(work.k, begin, end, work.head_dim);
+  rows.add(work.v, begin, end, work.value_dim);
+  const TileLists& lists = mask.by_key;
+  for (int64_t j = lists.partial_offsets[tile]; j < lists.partial_offsets[tile + 1]; ++j) {
+    const int64_t query_tile = lists.partial_tiles[j];
+    if (slots.holds(query_tile)) continue;
+    const int64_t first = query_tile * mask.tile_q;
+    const int64_t last = std::min(first + mask.tile_q, mask.query_length);
+    const auto of_head = [&](auto x, int64_t dim) {
+      x.data += head * dim;
+      rows.add(x, first, last, dim);
+    };
+    of_head(work.q, work.head_dim);
+    of_head(work.out, work.value_dim);
+    of_head(work.grad_out, work.value_dim);
+    of_head(work.grad_q, work.head_dim);
+  }
+  rows.add(work.grad_k, begin, end, work.head_dim);
+  rows.add(work.grad_v, begin, end, work.value_dim);
+  return rows;
 }
 
 template <class P, class T>
@@ -255,7 +317,7 @@ void attention_backward(const AttentionBackward<T>& work) {
   const int64_t v_stride = P::padded(work.value_dim);
   const int64_t key_begin = work.key_tile_begin * mask.tile_k;
   Carver carver(work.scratch);
-  BackwardScratch<P> scratch(carver, mask, work.head_dim, work.value_dim);
+  BackwardScratch<P, T> scratch(carver, mask, work.head_dim, work.value_dim);
   C* const weights = scratch.weights;
   C* const grads = scratch.grads;
   typename P::OperandScratch operands;
@@ -268,10 +330,12 @@ void attention_backward(const AttentionBackward<T>& work) {
       const int64_t begin = tile * mask.tile_k;
       const int64_t end = std::min(begin + mask.tile_k, mask.key_length);
       const int64_t rows = end - begin;
-      P::PackedRows::pack(work.k.from(begin), rows, work.head_dim, scratch.k);
-      P::PackedRows::pack(work.v.from(begin), rows, work.value_dim, scratch.v);
-      const typename P::PackedRows k(scratch.k, rows, work.head_dim);
-      const typename P::PackedRows v(scratch.v, rows, work.value_dim);
+      P::SummedRows::pack(work.k.from(begin), rows, work.head_dim, scratch.k_summed);
+      const typename P::SummedRows k_summed(scratch.k_summed, rows, work.head_dim);
+      const auto k = left_rows<P>(work.k.from(begin), rows, work.head_dim, scratch.k_left);
+      const auto v = left_rows<P>(work.v.from(begin), rows, work.value_dim, scratch.v);
+      RowsToCome to_come;
+      if (tile + 1 < work.key_tile_end) to_come = rows_of(work, h, tile + 1, scratch.slots);
       // Several heads gather in turn; one alone is done with a tile before the next.
       const int64_t gathered = work.heads == 1 ? 0 : begin - key_begin;
       C* const grad_k = scratch.grad_k + gathered * k_stride;
@@ -285,31 +349,32 @@ void attention_backward(const AttentionBackward<T>& work) {
         const auto* grad_out = scratch.grad_out + place * kBlock * v_stride;
         const auto* q_transposed = scratch.q_transposed + place * kBlock * k_stride;
         const auto* grad_out_transposed = scratch.grad_out_transposed + place * kBlock * v_stride;
-        C* grad_q_transposed = scratch.grad_q_transposed + place * kBlock * k_stride;
-        for_each_chunk<C, P::kColumnStep>(
-            mask, block, begin, end, entry, [&](const KeyChunk<C>& chunk) {
-              const int64_t first = chunk.column_begin;
-              const int64_t columns = chunk.column_end - first;
-              const int64_t own = chunk.begin - begin;
-              tile_product(chunk.count, columns, P::depth(work.head_dim), k.by_row(own),
-                           q_transposed + first * P::kPair, kBlock, weights + first, kBlock, false);
-              finish_scores<C, !P::kScalesQueries>(weights, chunk, work.scale * kLog2e<C>);
-              weigh(weights, chunk, scratch.lse + place * kBlock);
-              tile_product(chunk.count, v_stride, columns,
-                           Left{P::as_left(weights, chunk, operands) + first, kBlock, 1},
-                           grad_out + first * v_stride, v_stride, grad_v + own * v_stride, v_stride,
-                           true);
-              tile_product(chunk.count, columns, P::depth(work.value_dim), v.by_row(own),
-                           grad_out_transposed + first * P::kPair, kBlock, grads + first, kBlock,
-                           false);
-              backward_softmax(grads, weights, chunk, scratch.delta + place * kBlock);
-              tile_product(chunk.count, k_stride, columns,
-                           Left{P::as_left(grads, chunk, operands) + first, kBlock, 1},
-                           q + first * k_stride, k_stride, grad_k + own * k_stride, k_stride, true);
-              tile_product(work.head_dim, columns, P::depth(chunk.count), k.by_dim(own),
-                           P::as_right(grads, chunk, operands) + first * P::kPair, kBlock,
-                           grad_q_transposed + first, kBlock, true);
-            });
+        typename P::QuerySums grad_q(scratch.grad_q + place * kBlock * k_stride, work.head_dim);
+        for_each_chunk<P>(mask, block, begin, end, entry, [&](const KeyChunk<C>& chunk) {
+          const int64_t own = chunk.begin - begin;
+          to_come.ask();
+          multiply_rows<P>(chunk, k, own, work.head_dim, q_transposed, weights);
+          to_come.ask();
+          multiply_rows<P>(chunk, v, own, work.value_dim, grad_out_transposed, grads);
+          for (const Rectangle& r : chunk.by_columns) {
+            finish_scores<C, !P::kScalesQueries>(weights, chunk, r, work.scale * kLog2e<C>);
+            weigh(weights, r, scratch.lse + place * kBlock);
+            backward_softmax(grads, weights, chunk, r, scratch.delta + place * kBlock);
+            grad_q.add(grads, r, k_summed, own + r.row_begin, operands);
+          }
+          to_come.ask();
+          for (const Rectangle& r : chunk.by_rows) {
+            const int64_t row = own + r.row_begin;
+            tile_product(r.rows(), v_stride, r.columns(),
+                         Left{P::as_left(weights, r, operands), kBlock, 1},
+                         grad_out + r.column_begin * v_stride, v_stride, grad_v + row * v_stride,
+                         v_stride, true);
+            tile_product(r.rows(), k_stride, r.columns(),
+                         Left{P::as_left(grads, r, operands), kBlock, 1},
+                         q + r.column_begin * k_stride, k_stride, grad_k + row * k_stride, k_stride,
+                         true);
+          }
+        });
       };
       const auto visit_tile = [&](int64_t query_tile, int64_t entry) {
         const auto [slot, fresh] = scratch.slots.enter(query_tile);

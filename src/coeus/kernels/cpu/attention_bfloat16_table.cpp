@@ -6,10 +6,14 @@
 
 namespace coeus::COEUS_CPU_NAMESPACE {
 
-constexpr CpuAttentionKernels<BFloat16> kAttentionTable = {
-    BFloat16Products::PackedRows::bytes,      BFloat16Products::PackedRows::pack,
-    KeyTiles<BFloat16Products>::bytes,        attention_forward<BFloat16Products, BFloat16>,
-    BackwardScratch<BFloat16Products>::bytes, attention_backward<BFloat16Products, BFloat16>};
+using P = BFloat16Products;
+constexpr CpuAttentionKernels<BFloat16> kAttentionTable = {P::LeftRows::bytes,
+                                                           P::LeftRows::pack,
+                                                           P::SummedRows::pack,
+                                                           KeyTiles<P, BFloat16>::bytes,
+                                                           attention_forward<P, BFloat16>,
+                                                           BackwardScratch<P, BFloat16>::bytes,
+                                                           attention_backward<P, BFloat16>};
 
 const CpuAttentionKernels<BFloat16>& bfloat16_attention() { return kAttentionTable; }
 

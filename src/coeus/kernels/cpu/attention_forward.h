@@ -10,24 +10,25 @@
 
 namespace coeus::COEUS_CPU_NAMESPACE {
 
-/// A block of queries on its way over the keys: output so far, transposed, in units of 2^largest.
+/// A block of queries on its way over the keys: its sums so far are in units of 2^largest.
 template <class C>
 struct OnlineSoftmax {
   alignas(64) C largest[kBlock];  ///< the largest score of each query, in powers of two
   alignas(64) C sum[kBlock];
-  alignas(64) C shrink[kBlock];  ///< what the last chunk's new largest score made of the rest
+  alignas(64) C shrink[kBlock];  ///< what the last rectangle's new largest score made of the rest
 };
 
-/// Turns the scores of some columns, kVectors vectors from `column` on, into weights, and takes
-/// them into the running sums.
+/// Turns a rectangle's scores of some queries, kVectors vectors from `column` on, into weights, and
+/// takes them into the running sums.
 template <class C, int kVectors>
-inline void absorb_columns(OnlineSoftmax<C>& softmax, C* scores, int64_t keys, int64_t column) {
+inline void absorb_columns(OnlineSoftmax<C>& softmax, C* scores, const Rectangle& r,
+                           int64_t column) {
   using V = Vector<C>;
   V largest[kVectors];
   V shift[kVectors];
   V sum[kVectors];
   for (int n = 0; n < kVectors; ++n) largest[n] = load(softmax.largest + column + n * kLanes<C>);
-  for (int64_t k = 0; k < keys; ++k)
+  for (int64_t k = r.row_begin; k < r.row_end; ++k)
     for (int n = 0; n < kVectors; ++n)
       largest[n] = larger(largest[n], load(scores + k * kBlock + column + n * kLanes<C>));
   for (int n = 0; n < kVectors; ++n) {
@@ -39,7 +40,7 @@ inline void absorb_columns(OnlineSoftmax<C>& softmax, C* scores, int64_t keys, i
     store(softmax.largest + at, largest[n]);
     sum[n] = load(softmax.sum + at) * shrink;
   }
-  for (int64_t k = 0; k < keys; ++k)
+  for (int64_t k = r.row_begin; k < r.row_end; ++k)
     for (int n = 0; n < kVectors; ++n) {
       C* at = scores + k * kBlock + column + n * kLanes<C>;
       const V weight = exp2(load(at) - shift[n]);
@@ -49,75 +50,121 @@ inline void absorb_columns(OnlineSoftmax<C>& softmax, C* scores, int64_t keys, i
   for (int n = 0; n < kVectors; ++n) store(softmax.sum + column + n * kLanes<C>, sum[n]);
 }
 
-/// Multiplies the columns of the output so far by what softmax says, where that is not 1.
 template <class C>
-inline void shrink_output(const OnlineSoftmax<C>& softmax, C* out, int64_t value_dim,
-                          const KeyChunk<C>& chunk) {
-  for (int64_t c = chunk.column_begin; c < chunk.column_end; c += kLanes<C>) {
-    const Vector<C> shrink = load(softmax.shrink + c);
-    int changed = 0;
-    for (int64_t i = 0; i < kLanes<C>; ++i) changed |= softmax.shrink[c + i] != C{1};
-    if (changed == 0) continue;
-    for (int64_t d = 0; d < value_dim; ++d)
-      store(out + d * kBlock + c, load(out + d * kBlock + c) * shrink);
-  }
+void absorb(OnlineSoftmax<C>& softmax, C* scores, const Rectangle& r) {
+  int64_t c = r.column_begin;
+  for (; c + 2 * kLanes<C> <= r.column_end; c += 2 * kLanes<C>)
+    absorb_columns<C, 2>(softmax, scores, r, c);
+  if (c < r.column_end) absorb_columns<C, 1>(softmax, scores, r, c);
 }
 
 /// Packed tiles of keys and values, the last ones that calls with the same scratch went through.
-template <class P>
+template <class P, class T>
 class KeyTiles {
  public:
+  /// What the scratch holds before the tiles: their names, 0 where there is none.
+  static constexpr int64_t kNameBytes = kForwardScratchZeros;
+
   static int64_t bytes(const BlockMaskRow& mask, int64_t head_dim, int64_t value_dim) {
-    return round_up(kTiles * static_cast<int64_t>(sizeof(int64_t)), 64) +
-           kTiles * (tile_bytes(mask, head_dim) + tile_bytes(mask, value_dim));
+    return kNameBytes + kTiles * (key_bytes(mask, head_dim) + value_bytes(mask, value_dim));
   }
 
-  /// Where tile `tile` of the work's k and v is packed.
-  template <class T>
-  static std::pair<const std::byte*, const std::byte*> find(const AttentionForward<T>& work,
-                                                            int64_t tile) {
+  /// Whether tile `tile` of the work's keys and values is packed.
+  static bool holds(const AttentionForward<T>& work, int64_t tile) {
+    return names(work)[tile % kTiles] == name(work, tile);
+  }
+
+  /// The tile's keys and values, packed if they have to be.
+  static std::pair<typename P::LeftRows, typename P::SummedRows> find(
+      const AttentionForward<T>& work, int64_t tile) {
     const BlockMaskRow& mask = *work.mask;
-    const int64_t k_bytes = tile_bytes(mask, work.head_dim);
-    const int64_t v_bytes = tile_bytes(mask, work.value_dim);
-    auto* names = reinterpret_cast<int64_t*>(work.scratch);
-    const int64_t slot = tile % kTiles;
-    const int64_t name = 1 + work.key_head * mask.key_tiles() + tile;  // 0 names nothing
-    std::byte* k = work.scratch + round_up(kTiles * static_cast<int64_t>(sizeof(int64_t)), 64) +
-                   slot * (k_bytes + v_bytes);
-    std::byte* v = k + k_bytes;
-    if (names[slot] != name) {
-      const int64_t begin = tile * mask.tile_k;
-      const int64_t rows = std::min(mask.tile_k, mask.key_length - begin);
-      P::PackedRows::pack(work.k.from(begin), rows, work.head_dim, k);
-      P::PackedRows::pack(work.v.from(begin), rows, work.value_dim, v);
-      names[slot] = name;
+    const int64_t begin = tile * mask.tile_k;
+    const int64_t rows = std::min(mask.tile_k, mask.key_length - begin);
+    const int64_t value_size = value_bytes(mask, work.value_dim);
+    std::byte* v = work.scratch + kNameBytes +
+                   tile % kTiles * (key_bytes(mask, work.head_dim) + value_size);
+    std::byte* k = v + value_size;
+    if (!holds(work, tile)) {
+      if constexpr (!P::template kReadsInPlace<T>)
+        P::LeftRows::pack(work.k.from(begin), rows, work.head_dim, k);
+      P::SummedRows::pack(work.v.from(begin), rows, work.value_dim, v);
+      names(work)[tile % kTiles] = name(work, tile);
     }
-    return {k, v};
+    const typename P::SummedRows values(v, rows, work.value_dim);
+    if constexpr (P::template kReadsInPlace<T>)
+      return {typename P::LeftRows(work.k.from(begin)), values};
+    else
+      return {typename P::LeftRows(k, rows, work.head_dim), values};
   }
 
  private:
   /// Enough for a near past; few enough to stay in cache.
-  static constexpr int64_t kTiles = 8;
-  static int64_t tile_bytes(const BlockMaskRow& mask, int64_t dim) {
-    return round_up(P::PackedRows::bytes(mask.tile_k, dim), 64);
+  static constexpr int64_t kTiles = kNameBytes / static_cast<int64_t>(sizeof(int64_t));
+
+  static int64_t* names(const AttentionForward<T>& work) {
+    return reinterpret_cast<int64_t*>(work.scratch);
+  }
+  static int64_t name(const AttentionForward<T>& work, int64_t tile) {
+    return 1 + work.key_head * work.mask->key_tiles() + tile;
+  }
+  static int64_t key_bytes(const BlockMaskRow& mask, int64_t dim) {
+    return P::template kReadsInPlace<T> ? 0 : round_up(P::LeftRows::bytes(mask.tile_k, dim), 64);
+  }
+  static int64_t value_bytes(const BlockMaskRow& mask, int64_t dim) {
+    return round_up(P::SummedRows::bytes(mask.tile_k, dim), 64);
   }
 };
 
+/// What the next tile of queries will read from memory and write, and this one does not.
 template <class P, class T>
-void attention_forward_block(const AttentionForward<T>& work, QueryBlock block) {
+RowsToCome rows_of_next_tile(const AttentionForward<T>& work) {
+  RowsToCome rows;
+  const BlockMaskRow& mask = *work.mask;
+  const int64_t tile = work.next_query_tile;
+  if (tile < 0) return rows;
+  const int64_t begin = tile * mask.tile_q;
+  const int64_t end = std::min(begin + mask.tile_q, mask.query_length);
+  rows.add(work.q, begin, end, work.head_dim);
+  const auto add_keys = [&](int64_t key_tile) {
+    if (work.packed_k != nullptr || KeyTiles<P, T>::holds(work, key_tile)) return;
+    const int64_t first = key_tile * mask.tile_k;
+    const int64_t last = std::min(first + mask.tile_k, mask.key_length);
+    rows.add(work.k, first, last, work.head_dim);
+    rows.add(work.v, first, last, work.value_dim);
+  };
+  const TileLists& lists = mask.by_query;
+  for (int64_t j = lists.partial_offsets[tile]; j < lists.partial_offsets[tile + 1]; ++j)
+    add_keys(lists.partial_tiles[j]);
+  rows.add(work.out, begin, end, work.value_dim);
+  return rows;
+}
+
+/// What a block of queries is worked on in.
+template <class P>
+struct ForwardScratch {
+  ForwardScratch(int64_t head_dim, int64_t value_dim)
+      : queries(P::padded(head_dim) * kBlock),
+        scores(kChunk * kBlock),
+        out(P::padded(value_dim) * kBlock) {}
+
+  AlignedBuffer<typename P::Element> queries;
+  AlignedBuffer<typename P::Compute> scores;
+  AlignedBuffer<typename P::Compute> out;
+  typename P::OperandScratch operands;
+};
+
+template <class P, class T>
+void attention_forward_block(const AttentionForward<T>& work, QueryBlock block,
+                             ForwardScratch<P>& scratch, RowsToCome& to_come) {
   using C = AttentionCompute<T>;
   const BlockMaskRow& mask = *work.mask;
   const C scale = work.scale * kLog2e<C>;
   prefetch_rows(work.q, block, work.head_dim);
-  prefetch_rows(work.out, block, work.value_dim);
-  AlignedBuffer<typename P::Element> queries(P::padded(work.head_dim) * kBlock);
-  AlignedBuffer<C> scratch((P::padded(work.value_dim) + kFullChunk) * kBlock);
-  C* out = scratch.data();
-  C* scores = out + P::padded(work.value_dim) * kBlock;
-  typename P::OperandScratch operands;
+  C* const scores = scratch.scores.data();
+  typename P::QuerySums out(scratch.out.data(), work.value_dim);
   pack_right_transposed<P>(work.q, block, work.head_dim, P::kScalesQueries ? scale : C{1},
-                           queries.data());
-  std::fill_n(out, P::padded(work.value_dim) * kBlock, C{});
+                           scratch.queries.data());
+  out.clear();
   OnlineSoftmax<C> softmax;
   std::fill_n(softmax.largest, kBlock, -kInfinity<C>);
   std::fill_n(softmax.sum, kBlock, C{});
@@ -126,29 +173,26 @@ void attention_forward_block(const AttentionForward<T>& work, QueryBlock block) 
     const int64_t begin = tile * mask.tile_k;
     const int64_t end = std::min(begin + mask.tile_k, mask.key_length);
     const bool whole = work.packed_k != nullptr;
-    const auto [tile_k, tile_v] =
-        whole ? std::pair(work.packed_k, work.packed_v) : KeyTiles<P>::find(work, tile);
-    const int64_t packed_from = whole ? 0 : begin;
-    const int64_t packed_rows = whole ? mask.key_length : end - begin;
-    const typename P::PackedRows k(tile_k, packed_rows, work.head_dim);
-    const typename P::PackedRows v(tile_v, packed_rows, work.value_dim);
-    for_each_chunk<C, P::kColumnStep>(
-        mask, block, begin, end, entry, [&](const KeyChunk<C>& chunk) {
-          const int64_t first = chunk.column_begin;
-          const int64_t columns = chunk.column_end - first;
-          const int64_t at = chunk.begin - packed_from;
-          tile_product(chunk.count, columns, P::depth(work.head_dim), k.by_row(at),
-                       queries.data() + first * P::kPair, kBlock, scores + first, kBlock, false);
-          finish_scores<C, !P::kScalesQueries>(scores, chunk, scale);
-          int64_t c = first;
-          for (; c + 2 * kLanes<C> <= chunk.column_end; c += 2 * kLanes<C>)
-            absorb_columns<C, 2>(softmax, scores, chunk.count, c);
-          if (c < chunk.column_end) absorb_columns<C, 1>(softmax, scores, chunk.count, c);
-          shrink_output(softmax, out, work.value_dim, chunk);
-          tile_product(work.value_dim, columns, P::depth(chunk.count), v.by_dim(at),
-                       P::as_right(scores, chunk, operands) + first * P::kPair, kBlock, out + first,
-                       kBlock, true);
-        });
+    const auto [k, v] =
+        whole ? std::pair(typename P::LeftRows(work.packed_k, mask.key_length, work.head_dim),
+                          typename P::SummedRows(work.packed_v, mask.key_length, work.value_dim))
+              : KeyTiles<P, T>::find(work, tile);
+    const int64_t first_row = whole ? 0 : begin;
+    for_each_chunk<P>(mask, block, begin, end, entry, [&](const KeyChunk<C>& chunk) {
+      const int64_t at = chunk.begin - first_row;
+      to_come.ask();
+      multiply_rows<P>(chunk, k, at, work.head_dim, scratch.queries.data(), scores);
+      to_come.ask();
+      for (const Rectangle& r : chunk.by_columns) {
+        finish_scores<C, !P::kScalesQueries>(scores, chunk, r, scale);
+        absorb(softmax, scores, r);
+      }
+      to_come.ask();
+      for (const Rectangle& r : chunk.by_columns) {
+        out.multiply(softmax.shrink, r);
+        out.add(scores, r, v, at + r.row_begin, scratch.operands);
+      }
+    });
   };
   const TileLists& lists = mask.by_query;
   const int64_t tile = work.query_tile;
@@ -166,8 +210,7 @@ void attention_forward_block(const AttentionForward<T>& work, QueryBlock block) 
       work.lse[block.begin + c] =
           blind ? -kInfinity<C> : softmax.largest[c] * kLn2<C> + std::log(sum);
   }
-  transpose_out(out, softmax.shrink, block.count, work.value_dim,
-                work.out.data + block.begin * work.out.stride, work.out.stride);
+  out.write(softmax.shrink, block.count, work.out.from(block.begin));
 }
 
 template <class P, class T>
@@ -176,8 +219,10 @@ void attention_forward(const AttentionForward<T>& work) {
   const BlockMaskRow& mask = *work.mask;
   const int64_t begin = work.query_tile * mask.tile_q;
   const int64_t end = std::min(begin + mask.tile_q, mask.query_length);
+  ForwardScratch<P> scratch(work.head_dim, work.value_dim);
+  RowsToCome to_come = rows_of_next_tile<P>(work);
   for (int64_t q = begin; q < end; q += kBlock)
-    attention_forward_block<P>(work, {q, std::min(kBlock, end - q)});
+    attention_forward_block<P>(work, {q, std::min(kBlock, end - q)}, scratch, to_come);
 }
 
 }  // namespace coeus::COEUS_CPU_NAMESPACE

@@ -6,10 +6,13 @@
 //                      Strided<Element>, and a right operand B, [depth, columns]
 //   kPair              how many neighbours of the depth stand side by side in a right operand
 //   padded, depth      what a dim of operands, and the depth of a product, are rounded up to
-//   kColumnStep        what ranges of columns are rounded to
-//   PackedRows         keys or values, packed once for all their products: by_row and by_dim are
-//                      the left operands with tokens down and with dims down
-//   as_left, as_right  scores [keys, queries] as operands
+//   kRowStep           what rectangles of scores are rounded to
+//   kColumnStep
+//   LeftRows           keys or values as left operands, tokens down
+//   kReadsInPlace      whether they can be read where they stand
+//   SummedRows         keys or values of which queries take weighted sums
+//   QuerySums          those sums, kBlock padded(dim) values
+//   as_left            scores [keys, queries] as a left operand
 //
 // Only for files that are compiled once for each capability.
 #pragma once
@@ -26,6 +29,20 @@ namespace coeus::COEUS_CPU_NAMESPACE {
 
 constexpr int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
 
+/// Copies `rows` rows of x, converted, to [rows, stride], with zeros behind dim.
+template <class C, class T>
+void copy_rows(AttentionOperand<const T> x, int64_t rows, int64_t dim, C* to, int64_t stride) {
+  for (int64_t i = 0; i < rows; ++i, to += stride) {
+    if (i + kRowsAhead < rows) prefetch_row(x, i + kRowsAhead, dim);
+    const T* from = x.data + i * x.stride;
+    int64_t d = 0;
+    if constexpr (std::is_same_v<C, T>)
+      for (; d + kLanes<C> <= dim; d += kLanes<C>) store(to + d, load(from + d));
+    for (; d < dim; ++d) to[d] = as_compute(from[d]);
+    for (; d < stride; ++d) to[d] = 0;
+  }
+}
+
 /// Operands in the type C that everything is computed in; scores serve as operands as they stand.
 template <class C>
 struct PlainProducts {
@@ -34,7 +51,8 @@ struct PlainProducts {
   struct Registers {};
   /// Depth that one right-hand vector holds side by side.
   static constexpr int64_t kPair = 1;
-  static constexpr int64_t kColumnStep = kLanes<C>;
+  static constexpr int64_t kRowStep = 16;
+  static constexpr int64_t kColumnStep = 16;
   /// Whether the scale can go into q without loss.
   static constexpr bool kScalesQueries = true;
   static constexpr int64_t padded(int64_t dim) { return round_up(dim, 16); }
@@ -46,42 +64,76 @@ struct PlainProducts {
     transpose_in(x, stride, count, dim, factor, out);
   }
 
-  /// Keys or values of a head, [rows, padded(dim)].
-  class PackedRows {
+  /// Rows of keys or values, as they stand in memory or packed, [rows, padded(dim)].
+  class Rows {
    public:
-    PackedRows(const std::byte* data, int64_t /*rows*/, int64_t dim)
-        : data_(reinterpret_cast<const C*>(data)), stride_(padded(dim)) {}
+    explicit Rows(AttentionOperand<const C> x) : data_(x.data), stride_(x.stride) {}
+    Rows(const std::byte* packed, int64_t /*rows*/, int64_t dim)
+        : data_(reinterpret_cast<const C*>(packed)), stride_(padded(dim)) {}
     static int64_t bytes(int64_t rows, int64_t dim) {
       return rows * padded(dim) * static_cast<int64_t>(sizeof(C));
     }
     template <class T>
     static void pack(AttentionOperand<const T> x, int64_t rows, int64_t dim, std::byte* packed) {
-      C* to = reinterpret_cast<C*>(packed);
-      for (int64_t i = 0; i < rows; ++i, to += padded(dim)) {
-        if (i + kRowsAhead < rows) prefetch_row(x, i + kRowsAhead, dim);
-        const T* from = x.data + i * x.stride;
-        for (int64_t d = 0; d < dim; ++d) to[d] = as_compute(from[d]);
-        std::fill(to + dim, to + padded(dim), C{});
-      }
+      copy_rows(x, rows, dim, reinterpret_cast<C*>(packed), padded(dim));
     }
-    /// As a left operand from row `begin` on: rows down, dim along.
-    Strided<C> by_row(int64_t begin) const { return {data_ + begin * stride_, stride_, 1}; }
-    /// The same transposed: dim down, rows along.
-    Strided<C> by_dim(int64_t begin) const { return {data_ + begin * stride_, 1, stride_}; }
+    const C* from(int64_t row) const { return data_ + row * stride_; }
+    Strided<C> left(int64_t begin) const { return {from(begin), stride_, 1}; }
 
    private:
     const C* data_;
     int64_t stride_;
   };
+  using LeftRows = Rows;
+  using SummedRows = Rows;
+  template <class T>
+  static constexpr bool kReadsInPlace = std::is_same_v<C, T>;
 
   /// Memory for scores in the form of operands.
   struct OperandScratch {};
-  static const C* as_right(const C* scores, const KeyChunk<C>& /*chunk*/, OperandScratch&) {
-    return scores;
+  static const C* as_left(const C* scores, const Rectangle& r, OperandScratch&) {
+    return scores + r.place();
   }
-  static const C* as_left(const C* scores, const KeyChunk<C>& /*chunk*/, OperandScratch&) {
-    return scores;
-  }
+
+  /// Sums of a block: [kBlock, padded(dim)].
+  class QuerySums {
+   public:
+    QuerySums(C* data, int64_t dim) : data_(data), dim_(dim), stride_(padded(dim)) {}
+    void clear() { std::fill_n(data_, kBlock * stride_, C{}); }
+    /// Multiplies the sums of the rectangle's queries, each by its factor.
+    void multiply(const C* factors, const Rectangle& r) {
+      for (int64_t c = r.column_begin; c < r.column_end; ++c) {
+        if (factors[c] == C{1}) continue;
+        C* sum = data_ + c * stride_;
+        for (int64_t d = 0; d < stride_; d += kLanes<C>) store(sum + d, load(sum + d) * factors[c]);
+      }
+    }
+    /// Adds, to the sums of the rectangle's queries, its `weights` times rows of tokens, packed, of
+    /// which its first is number `begin`.
+    void add(const C* weights, const Rectangle& r, const SummedRows& rows, int64_t begin,
+             OperandScratch&) {
+      tile_product(r.columns(), stride_, r.rows(), Strided<C>{weights + r.place(), 1, kBlock},
+                   rows.from(begin), stride_, data_ + r.column_begin * stride_, stride_, true);
+    }
+    /// Writes the sums of the first `count` queries, each times its factor.
+    template <class T>
+    void write(const C* factors, int64_t count, AttentionOperand<T> to) const {
+      for (int64_t c = 0; c < count; ++c) {
+        if (c + kRowsAhead < count) prefetch_row(to, c + kRowsAhead, dim_);
+        const C* sum = data_ + c * stride_;
+        T* row = to.data + c * to.stride;
+        int64_t d = 0;
+        if constexpr (std::is_same_v<C, T>)
+          for (; d + kLanes<C> <= dim_; d += kLanes<C>) store(row + d, load(sum + d) * factors[c]);
+        for (; d < dim_; ++d) row[d] = from_compute<T>(sum[d] * factors[c]);
+      }
+    }
+
+   private:
+    C* data_;
+    int64_t dim_;
+    int64_t stride_;
+  };
 };
 
 /// Where element (k, n) of a right operand with `stride` elements a step of depth lies.
@@ -107,11 +159,25 @@ void pack_right(AttentionOperand<const T> x, QueryBlock block, int64_t dim,
   const int64_t stride = P::padded(dim);
   if (block.count < kBlock || dim < stride)
     std::fill_n(out, stride * kBlock, typename P::Element{});
+  if constexpr (P::kPair == 1) {
+    copy_rows(x.from(block.begin), block.count, dim, out, stride);
+    return;
+  }
   for (int64_t c = 0; c < block.count; ++c) {
     const T* row = x.data + (block.begin + c) * x.stride;
     for (int64_t d = 0; d < dim; ++d)
       out[right_place<P>(c, d, stride)] = P::element(as_compute(row[d]));
   }
+}
+
+/// scores = the left operand's rows times `right` [dim, kBlock], where the chunk's queries see any.
+template <class P>
+void multiply_rows(const KeyChunk<typename P::Compute>& chunk, const typename P::LeftRows& rows,
+                   int64_t begin, int64_t dim, const typename P::Element* right,
+                   typename P::Compute* scores) {
+  for (const Rectangle& r : chunk.by_rows)
+    tile_product(r.rows(), r.columns(), P::depth(dim), rows.left(begin + r.row_begin),
+                 right + r.column_begin * P::kPair, kBlock, scores + r.place(), kBlock, false);
 }
 
 }  // namespace coeus::COEUS_CPU_NAMESPACE

@@ -13,10 +13,13 @@ struct BFloat16Products {
   using Compute = float;
   using Registers = TileRegisters;
   static constexpr int64_t kPair = 2;
+  static constexpr int64_t kRowStep = 32;
   static constexpr int64_t kColumnStep = 32;
   static constexpr bool kScalesQueries = false;
   static constexpr int64_t padded(int64_t dim) { return round_up(dim, 32); }
   static constexpr int64_t depth(int64_t n) { return round_up(n, 32); }
+  /// Rows that packed keys or values stand in.
+  static constexpr int64_t padded_rows(int64_t rows) { return round_up(rows, 32) + 32; }
 
   static BFloat16 element(float x) { return from_float<BFloat16>(x); }
   /// Neighbours of the depth move together, as the two halves of a float that is never computed
@@ -40,75 +43,142 @@ struct BFloat16Products {
       }
   }
 
-  /// Keys or values of a head twice, by row and by dim, each with its depth contiguous. Products
-  /// read up to 32 rows past the last, which are zeros.
-  class PackedRows {
+  /// Rows of keys or values, [rows, padded(dim)]. Products read up to 32 rows past the last, which
+  /// are zeros.
+  class LeftRows {
    public:
-    PackedRows(const std::byte* data, int64_t rows, int64_t dim)
-        : by_row_(reinterpret_cast<const BFloat16*>(data)),
-          by_dim_(by_row_ + padded_rows(rows) * padded(dim)),
-          row_stride_(padded(dim)),
-          dim_stride_(padded_rows(rows)) {}
+    LeftRows(const std::byte* packed, int64_t /*rows*/, int64_t dim)
+        : data_(reinterpret_cast<const BFloat16*>(packed)), stride_(padded(dim)) {}
     static int64_t bytes(int64_t rows, int64_t dim) {
-      return 2 * padded_rows(rows) * padded(dim) * static_cast<int64_t>(sizeof(BFloat16));
+      return padded_rows(rows) * padded(dim) * static_cast<int64_t>(sizeof(BFloat16));
     }
     static void pack(AttentionOperand<const BFloat16> x, int64_t rows, int64_t dim,
                      std::byte* packed) {
-      std::fill_n(packed, bytes(rows, dim), std::byte{});
-      auto* by_row = reinterpret_cast<BFloat16*>(packed);
-      BFloat16* by_dim = by_row + padded_rows(rows) * padded(dim);
-      for (int64_t i = 0; i < rows; ++i)
-        std::copy_n(x.data + i * x.stride, dim, by_row + i * padded(dim));
-      constexpr int64_t kTile = 32;
-      for (int64_t i = 0; i < rows; i += kTile)
-        for (int64_t d = 0; d < dim; ++d)
-          for (int64_t j = i; j < std::min(i + kTile, rows); ++j)
-            by_dim[d * padded_rows(rows) + j] = by_row[j * padded(dim) + d];
+      auto* to = reinterpret_cast<BFloat16*>(packed);
+      for (int64_t i = 0; i < rows; ++i) {
+        if (i + kRowsAhead < rows) prefetch_row(x, i + kRowsAhead, dim);
+        std::copy_n(x.data + i * x.stride, dim, to + i * padded(dim));
+        std::fill(to + i * padded(dim) + dim, to + (i + 1) * padded(dim), BFloat16{});
+      }
+      std::fill(to + rows * padded(dim), to + padded_rows(rows) * padded(dim), BFloat16{});
     }
-    Strided<BFloat16> by_row(int64_t begin) const {
-      return {by_row_ + begin * row_stride_, row_stride_, 1};
-    }
-    Strided<BFloat16> by_dim(int64_t begin) const { return {by_dim_ + begin, dim_stride_, 1}; }
+    Strided<BFloat16> left(int64_t begin) const { return {data_ + begin * stride_, stride_, 1}; }
 
    private:
-    static constexpr int64_t padded_rows(int64_t rows) { return round_up(rows, 32) + 32; }
-    const BFloat16* by_row_;
-    const BFloat16* by_dim_;
-    int64_t row_stride_;
-    int64_t dim_stride_;
+    const BFloat16* data_;
+    int64_t stride_;
+  };
+  template <class T>
+  static constexpr bool kReadsInPlace = false;
+
+  /// The same with dims down, [padded(dim), rows], zeros likewise.
+  class SummedRows {
+   public:
+    SummedRows(const std::byte* packed, int64_t rows, int64_t dim)
+        : data_(reinterpret_cast<const BFloat16*>(packed)), dim_(dim), stride_(padded_rows(rows)) {}
+    static int64_t bytes(int64_t rows, int64_t dim) { return LeftRows::bytes(rows, dim); }
+    static void pack(AttentionOperand<const BFloat16> x, int64_t rows, int64_t dim,
+                     std::byte* packed) {
+      auto* to = reinterpret_cast<BFloat16*>(packed);
+      const int64_t stride = padded_rows(rows);
+      for (int64_t i = 0; i < stride; i += 32) {
+        prefetch_rows(x, {std::min(i + 32, rows), std::clamp<int64_t>(rows - i - 32, 0, 32)}, dim);
+        for (int64_t d = 0; d < padded(dim); d += 16) {
+          // Neighbours among the rows move together, as the two halves of a float that is never
+          // computed with.
+          Vector<float> pairs[16];
+          for (int64_t j = 0; j < 16; ++j) {
+            const __m512i low = _mm512_cvtepu16_epi32(row_part(x, i + 2 * j, rows, d, dim));
+            const __m512i high = _mm512_cvtepu16_epi32(row_part(x, i + 2 * j + 1, rows, d, dim));
+            pairs[j] = (Vector<float>)_mm512_or_si512(low, _mm512_slli_epi32(high, 16));
+          }
+          transpose_square<float>(pairs);
+          for (int64_t j = 0; j < 16; ++j)
+            std::memcpy(static_cast<void*>(to + (d + j) * stride + i), &pairs[j], sizeof(pairs[j]));
+        }
+      }
+    }
+    Strided<BFloat16> left(int64_t begin) const { return {data_ + begin, stride_, 1}; }
+    int64_t dim() const { return dim_; }
+
+   private:
+    /// Row `i` from dim `d` on: 16 values, zeros outside of x.
+    static __m256i row_part(AttentionOperand<const BFloat16> x, int64_t i, int64_t rows, int64_t d,
+                            int64_t dim) {
+      const BFloat16* at = x.data + i * x.stride + d;
+      if (i < rows && d + 16 <= dim)
+        return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
+      alignas(32) BFloat16 part[16] = {};
+      if (i < rows && d < dim) std::copy_n(at, std::min<int64_t>(16, dim - d), part);
+      return _mm256_load_si256(reinterpret_cast<const __m256i*>(part));
+    }
+
+    const BFloat16* data_;
+    int64_t dim_;
+    int64_t stride_;
   };
 
   struct OperandScratch {
-    alignas(64) BFloat16 right[kFullChunk * kBlock];
-    alignas(64) BFloat16 left[kFullChunk * kBlock];
+    alignas(64) BFloat16 right[kChunk * kBlock];
+    alignas(64) BFloat16 left[kChunk * kBlock];
   };
-  /// Keys become the depth, which zeros fill up to a multiple of 32.
-  static const BFloat16* as_right(const float* scores, const KeyChunk<float>& chunk,
-                                  OperandScratch& scratch) {
-    for (int64_t k = 0; k < depth(chunk.count); k += 2)
-      for (int64_t c = chunk.column_begin; c < chunk.column_end; c += 16) {
-        const float* at = scores + k * kBlock + c;
-        const __m512 even = k < chunk.count ? _mm512_loadu_ps(at) : _mm512_setzero_ps();
-        const __m512 odd = k + 1 < chunk.count ? _mm512_loadu_ps(at + kBlock) : _mm512_setzero_ps();
-        const __m512i low = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(even));
-        const __m512i high = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(odd));
-        _mm512_storeu_si512(scratch.right + k * kBlock + 2 * c,
-                            _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
-      }
-    return scratch.right;
-  }
-  /// Keys become the rows, which zeros fill up to a multiple of 16.
-  static const BFloat16* as_left(const float* scores, const KeyChunk<float>& chunk,
-                                 OperandScratch& scratch) {
-    for (int64_t k = 0; k < round_up(chunk.count, 16); ++k)
-      for (int64_t c = chunk.column_begin; c < chunk.column_end; c += 16) {
+  /// Keys are the rows, which zeros fill up to a multiple of 16.
+  static const BFloat16* as_left(const float* scores, const Rectangle& r, OperandScratch& scratch) {
+    for (int64_t k = r.row_begin; k < r.row_begin + round_up(r.rows(), 16); ++k)
+      for (int64_t c = r.column_begin; c < r.column_end; c += 16) {
         const __m512 row =
-            k < chunk.count ? _mm512_loadu_ps(scores + k * kBlock + c) : _mm512_setzero_ps();
+            k < r.row_end ? _mm512_loadu_ps(scores + k * kBlock + c) : _mm512_setzero_ps();
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(scratch.left + k * kBlock + c),
                             (__m256i)_mm512_cvtneps_pbh(row));
       }
-    return scratch.left;
+    return scratch.left + r.place();
   }
+
+  /// Sums of a block, transposed: [padded(dim), kBlock].
+  class QuerySums {
+   public:
+    QuerySums(float* data, int64_t dim) : data_(data), dim_(dim) {}
+    void clear() { std::fill_n(data_, padded(dim_) * kBlock, 0.0F); }
+    void multiply(const float* factors, const Rectangle& r) {
+      for (int64_t c = r.column_begin; c < r.column_end; c += 16) {
+        const Vector<float> factor = load(factors + c);
+        int changed = 0;
+        for (int64_t i = 0; i < 16; ++i) changed |= factors[c + i] != 1.0F;
+        if (changed == 0) continue;
+        for (int64_t d = 0; d < dim_; ++d)
+          store(data_ + d * kBlock + c, load(data_ + d * kBlock + c) * factor);
+      }
+    }
+    void add(const float* weights, const Rectangle& r, const SummedRows& rows, int64_t begin,
+             OperandScratch& scratch) {
+      tile_product(dim_, r.columns(), depth(r.rows()), rows.left(begin),
+                   as_right(weights, r, scratch), kBlock, data_ + r.column_begin, kBlock, true);
+    }
+    template <class T>
+    void write(const float* factors, int64_t count, AttentionOperand<T> to) const {
+      transpose_out(data_, factors, count, dim_, to.data, to.stride);
+    }
+
+   private:
+    /// Keys are the depth, which zeros fill up to a multiple of 32.
+    static const BFloat16* as_right(const float* weights, const Rectangle& r,
+                                    OperandScratch& scratch) {
+      for (int64_t k = r.row_begin; k < r.row_begin + depth(r.rows()); k += 2)
+        for (int64_t c = r.column_begin; c < r.column_end; c += 16) {
+          const float* at = weights + k * kBlock + c;
+          const __m512 even = k < r.row_end ? _mm512_loadu_ps(at) : _mm512_setzero_ps();
+          const __m512 odd = k + 1 < r.row_end ? _mm512_loadu_ps(at + kBlock) : _mm512_setzero_ps();
+          const __m512i low = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(even));
+          const __m512i high = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(odd));
+          _mm512_storeu_si512(scratch.right + k * kBlock + 2 * c,
+                              _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+        }
+      return scratch.right + r.row_begin * kBlock + 2 * r.column_begin;
+    }
+
+    float* data_;
+    int64_t dim_;
+  };
 };
 
 }  // namespace coeus::COEUS_CPU_NAMESPACE

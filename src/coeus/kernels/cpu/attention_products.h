@@ -6,8 +6,10 @@
 //                      Strided<Element>, and a right operand B, [depth, columns]
 //   kPair              how many neighbours of the depth stand side by side in a right operand
 //   padded, depth      what a dim of operands, and the depth of a product, are rounded up to
-//   kRowStep           what rectangles of scores are rounded to
+//   kRowStep,          what rectangles of scores are rounded to, in keys and in queries
 //   kColumnStep
+//   transpose,         rows as right operands, with dims down and with tokens down
+//   interleave
 //   LeftRows           keys or values as left operands, tokens down
 //   kReadsInPlace      whether they can be read where they stand
 //   SummedRows         keys or values of which queries take weighted sums
@@ -58,10 +60,15 @@ struct PlainProducts {
   static constexpr int64_t padded(int64_t dim) { return round_up(dim, 16); }
   static constexpr int64_t depth(int64_t n) { return n; }
 
-  static C element(C x) { return x; }
+  /// Rows of x times `factor` as the right operand [dim, kBlock].
   template <class T>
-  static void transpose(const T* x, int64_t stride, int64_t count, int64_t dim, C factor, C* out) {
-    transpose_in(x, stride, count, dim, factor, out);
+  static void transpose(AttentionOperand<const T> x, int64_t count, int64_t dim, C factor, C* out) {
+    transpose_in(x.data, x.stride, count, dim, factor, out);
+  }
+  /// Rows of x as the right operand [count, padded(dim)].
+  template <class T>
+  static void interleave(AttentionOperand<const T> x, int64_t count, int64_t dim, C* out) {
+    copy_rows(x, count, dim, out, padded(dim));
   }
 
   /// Rows of keys or values, as they stand in memory or packed, [rows, padded(dim)].
@@ -136,12 +143,6 @@ struct PlainProducts {
   };
 };
 
-/// Where element (k, n) of a right operand with `stride` elements a step of depth lies.
-template <class P>
-constexpr int64_t right_place(int64_t k, int64_t n, int64_t stride) {
-  return k / P::kPair * P::kPair * stride + n * P::kPair + k % P::kPair;
-}
-
 /// The block's rows of x, times `factor`, as the right operand [padded(dim), kBlock]: dim is the
 /// depth. Zeros where there is no query.
 template <class P, class T>
@@ -149,7 +150,7 @@ void pack_right_transposed(AttentionOperand<const T> x, QueryBlock block, int64_
                            AttentionCompute<T> factor, typename P::Element* out) {
   if (block.count < kBlock || dim < P::padded(dim))
     std::fill_n(out, P::padded(dim) * kBlock, typename P::Element{});
-  P::transpose(x.data + block.begin * x.stride, x.stride, block.count, dim, factor, out);
+  P::transpose(x.from(block.begin), block.count, dim, factor, out);
 }
 
 /// The same as the right operand [kBlock, padded(dim)]: queries are the depth.
@@ -159,15 +160,7 @@ void pack_right(AttentionOperand<const T> x, QueryBlock block, int64_t dim,
   const int64_t stride = P::padded(dim);
   if (block.count < kBlock || dim < stride)
     std::fill_n(out, stride * kBlock, typename P::Element{});
-  if constexpr (P::kPair == 1) {
-    copy_rows(x.from(block.begin), block.count, dim, out, stride);
-    return;
-  }
-  for (int64_t c = 0; c < block.count; ++c) {
-    const T* row = x.data + (block.begin + c) * x.stride;
-    for (int64_t d = 0; d < dim; ++d)
-      out[right_place<P>(c, d, stride)] = P::element(as_compute(row[d]));
-  }
+  P::interleave(x.from(block.begin), block.count, dim, out);
 }
 
 /// scores = the left operand's rows times `right` [dim, kBlock], where the chunk's queries see any.

@@ -9,38 +9,65 @@ namespace coeus::COEUS_CPU_NAMESPACE {
 /// Operands in bfloat16, right ones with two neighbours of the depth side by side; scores are
 /// rounded to it before they are multiplied, as matrix units want.
 struct BFloat16Products {
+ private:
+  static void store_pairs(Vector<float> pairs, BFloat16* to) {
+    std::memcpy(static_cast<void*>(to), &pairs, sizeof(pairs));
+  }
+  /// Row `i` from dim `d` on: 16 values, zeros outside of [rows, dim].
+  static __m256i row_part(AttentionOperand<const BFloat16> x, int64_t i, int64_t rows, int64_t d,
+                          int64_t dim) {
+    const BFloat16* at = x.data + i * x.stride + d;
+    if (i < rows && d + 16 <= dim) return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
+    alignas(32) BFloat16 part[16] = {};
+    if (i < rows && d < dim) std::copy_n(at, std::min<int64_t>(16, dim - d), part);
+    return _mm256_load_si256(reinterpret_cast<const __m256i*>(part));
+  }
+  /// Rows `i` and `i + 1` side by side.
+  static Vector<float> pairs_of_rows(AttentionOperand<const BFloat16> x, int64_t i, int64_t rows,
+                                     int64_t d, int64_t dim) {
+    const __m512i low = _mm512_cvtepu16_epi32(row_part(x, i, rows, d, dim));
+    const __m512i high = _mm512_cvtepu16_epi32(row_part(x, i + 1, rows, d, dim));
+    return (Vector<float>)_mm512_or_si512(low, _mm512_slli_epi32(high, 16));
+  }
+
+ public:
   using Element = BFloat16;
   using Compute = float;
   using Registers = TileRegisters;
   static constexpr int64_t kPair = 2;
-  static constexpr int64_t kRowStep = 32;
-  static constexpr int64_t kColumnStep = 32;
+  static constexpr int64_t kRowStep = kProductStep;
+  static constexpr int64_t kColumnStep = kProductStep;
   static constexpr bool kScalesQueries = false;
   static constexpr int64_t padded(int64_t dim) { return round_up(dim, 32); }
-  static constexpr int64_t depth(int64_t n) { return round_up(n, 32); }
+  static constexpr int64_t depth(int64_t n) { return round_up(n, kProductStep); }
   /// Rows that packed keys or values stand in.
   static constexpr int64_t padded_rows(int64_t rows) { return round_up(rows, 32) + 32; }
 
-  static BFloat16 element(float x) { return from_float<BFloat16>(x); }
   /// Neighbours of the depth move together, as the two halves of a float that is never computed
   /// with. The factor must be 1.
-  static void transpose(const BFloat16* x, int64_t stride, int64_t count, int64_t dim,
+  static void transpose(AttentionOperand<const BFloat16> x, int64_t count, int64_t dim,
                         float /*factor*/, BFloat16* out) {
     for (int64_t c = 0; c < count; c += 16)
       for (int64_t d = 0; d < dim; d += 32) {
-        Vector<float> rows[16];
-        for (int64_t i = 0; i < 16; ++i) {
-          alignas(64) BFloat16 row[32] = {};
-          if (c + i < count)
-            std::memcpy(static_cast<void*>(row), x + (c + i) * stride + d,
-                        2 * std::min<int64_t>(32, dim - d));
-          std::memcpy(&rows[i], row, sizeof(row));
-        }
-        transpose_square<float>(rows);
-        for (int64_t j = 0; j < 16 && d + 2 * j < dim; ++j)
-          std::memcpy(static_cast<void*>(out + (d + 2 * j) * kBlock + 2 * c), &rows[j],
-                      sizeof(rows[j]));
+        const bool whole = c + 16 <= count && d + 32 <= dim;
+        move_square<float>(
+            [&](int64_t i) {
+              const BFloat16* row = x.data + (c + i) * x.stride + d;
+              alignas(64) BFloat16 part[32] = {};
+              if (!whole && c + i < count) std::copy_n(row, std::min<int64_t>(32, dim - d), part);
+              return load(reinterpret_cast<const float*>(whole ? row : part));
+            },
+            [&](int64_t j, Vector<float> row) {
+              if (d + 2 * j < dim) store_pairs(row, out + (d + 2 * j) * kBlock + 2 * c);
+            });
       }
+  }
+  /// Rows as the right operand [count, padded(dim)].
+  static void interleave(AttentionOperand<const BFloat16> x, int64_t count, int64_t dim,
+                         BFloat16* out) {
+    for (int64_t c = 0; c < count; c += 2)
+      for (int64_t d = 0; d < dim; d += 16)
+        store_pairs(pairs_of_rows(x, c, count, d, dim), out + c * padded(dim) + 2 * d);
   }
 
   /// Rows of keys or values, [rows, padded(dim)]. Products read up to 32 rows past the last, which
@@ -74,8 +101,8 @@ struct BFloat16Products {
   /// The same with dims down, [padded(dim), rows], zeros likewise.
   class SummedRows {
    public:
-    SummedRows(const std::byte* packed, int64_t rows, int64_t dim)
-        : data_(reinterpret_cast<const BFloat16*>(packed)), dim_(dim), stride_(padded_rows(rows)) {}
+    SummedRows(const std::byte* packed, int64_t rows, int64_t /*dim*/)
+        : data_(reinterpret_cast<const BFloat16*>(packed)), stride_(padded_rows(rows)) {}
     static int64_t bytes(int64_t rows, int64_t dim) { return LeftRows::bytes(rows, dim); }
     static void pack(AttentionOperand<const BFloat16> x, int64_t rows, int64_t dim,
                      std::byte* packed) {
@@ -84,37 +111,16 @@ struct BFloat16Products {
       for (int64_t i = 0; i < stride; i += 32) {
         prefetch_rows(x, {std::min(i + 32, rows), std::clamp<int64_t>(rows - i - 32, 0, 32)}, dim);
         for (int64_t d = 0; d < padded(dim); d += 16) {
-          // Neighbours among the rows move together, as the two halves of a float that is never
-          // computed with.
-          Vector<float> pairs[16];
-          for (int64_t j = 0; j < 16; ++j) {
-            const __m512i low = _mm512_cvtepu16_epi32(row_part(x, i + 2 * j, rows, d, dim));
-            const __m512i high = _mm512_cvtepu16_epi32(row_part(x, i + 2 * j + 1, rows, d, dim));
-            pairs[j] = (Vector<float>)_mm512_or_si512(low, _mm512_slli_epi32(high, 16));
-          }
-          transpose_square<float>(pairs);
-          for (int64_t j = 0; j < 16; ++j)
-            std::memcpy(static_cast<void*>(to + (d + j) * stride + i), &pairs[j], sizeof(pairs[j]));
+          move_square<float>(
+              [&](int64_t j) { return pairs_of_rows(x, i + 2 * j, rows, d, dim); },
+              [&](int64_t j, Vector<float> row) { store_pairs(row, to + (d + j) * stride + i); });
         }
       }
     }
     Strided<BFloat16> left(int64_t begin) const { return {data_ + begin, stride_, 1}; }
-    int64_t dim() const { return dim_; }
 
    private:
-    /// Row `i` from dim `d` on: 16 values, zeros outside of x.
-    static __m256i row_part(AttentionOperand<const BFloat16> x, int64_t i, int64_t rows, int64_t d,
-                            int64_t dim) {
-      const BFloat16* at = x.data + i * x.stride + d;
-      if (i < rows && d + 16 <= dim)
-        return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
-      alignas(32) BFloat16 part[16] = {};
-      if (i < rows && d < dim) std::copy_n(at, std::min<int64_t>(16, dim - d), part);
-      return _mm256_load_si256(reinterpret_cast<const __m256i*>(part));
-    }
-
     const BFloat16* data_;
-    int64_t dim_;
     int64_t stride_;
   };
 
@@ -160,7 +166,7 @@ struct BFloat16Products {
     }
 
    private:
-    /// Keys are the depth, which zeros fill up to a multiple of 32.
+    /// Keys are the depth, which zeros fill up to a product's step.
     static const BFloat16* as_right(const float* weights, const Rectangle& r,
                                     OperandScratch& scratch) {
       for (int64_t k = r.row_begin; k < r.row_begin + depth(r.rows()); k += 2)

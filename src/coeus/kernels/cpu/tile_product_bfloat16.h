@@ -19,9 +19,11 @@ namespace coeus::COEUS_CPU_NAMESPACE {
 //
 // out = A B, or out += A B: A is [rows, depth] with unit column stride, B [depth, columns] with
 // element (k, n) at b[k / 2 * 2 * b_stride + 2 * n + k % 2]. `columns` and `depth` are multiples of
-// 32; rows of A are read and rows of out written up to the next multiple of 16.
+// kProductStep; rows of A are read and rows of out written up to the next multiple of 16.
 
 #if defined(__AMX_BF16__)
+
+constexpr int64_t kProductStep = 32;
 
 /// The shape of the tile registers, all alike: 16 rows of 64 bytes.
 struct alignas(64) TileConfig {
@@ -104,13 +106,15 @@ inline void tile_product(int64_t rows, int64_t columns, int64_t depth, Strided<B
 
 #else
 
+constexpr int64_t kProductStep = 16;
+
 struct TileRegisters {};
 
 template <int kRows, int kVectors>
 inline void product_block(int64_t depth, Strided<BFloat16> a, const BFloat16* b, int64_t b_stride,
                           float* out, int64_t out_stride, bool accumulate) {
   __m512 sums[kRows][kVectors];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int m = 0; m < kRows; ++m)
 #pragma GCC unroll 8
     for (int n = 0; n < kVectors; ++n)
@@ -121,7 +125,7 @@ inline void product_block(int64_t depth, Strided<BFloat16> a, const BFloat16* b,
 #pragma GCC unroll 8
     for (int n = 0; n < kVectors; ++n)
       row[n] = (__m512bh)_mm512_loadu_si512(b + k * b_stride + n * 32);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int m = 0; m < kRows; ++m) {
       int32_t pair;
       std::memcpy(&pair, a.data + m * a.row_stride + k, sizeof(pair));
@@ -130,7 +134,7 @@ inline void product_block(int64_t depth, Strided<BFloat16> a, const BFloat16* b,
       for (int n = 0; n < kVectors; ++n) sums[m][n] = _mm512_dpbf16_ps(sums[m][n], factor, row[n]);
     }
   }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int m = 0; m < kRows; ++m)
 #pragma GCC unroll 8
     for (int n = 0; n < kVectors; ++n) _mm512_storeu_ps(out + m * out_stride + n * 16, sums[m][n]);
@@ -156,7 +160,9 @@ inline void tile_product(int64_t rows, int64_t columns, int64_t depth, Strided<B
                          bool accumulate) {
   for (; columns >= 64; columns -= 64, b += 128, out += 64)
     product_rows<6, 4>(rows, depth, a, b, b_stride, out, out_stride, accumulate);
-  if (columns > 0) product_rows<12, 2>(rows, depth, a, b, b_stride, out, out_stride, accumulate);
+  if (columns == 48) product_rows<8, 3>(rows, depth, a, b, b_stride, out, out_stride, accumulate);
+  if (columns == 32) product_rows<12, 2>(rows, depth, a, b, b_stride, out, out_stride, accumulate);
+  if (columns == 16) product_rows<16, 1>(rows, depth, a, b, b_stride, out, out_stride, accumulate);
 }
 
 #endif

@@ -209,9 +209,10 @@ void store_query_tile(const AttentionBackward<T>& work, int64_t head, int64_t ti
     const QueryBlock block = block_at(*work.mask, tile * blocks + i);
     const typename P::QuerySums sums(
         from.grad_q + (slot * blocks + i) * kBlock * P::padded(work.head_dim), work.head_dim);
-    sums.write(factors, block.count,
-               AttentionOperand<C>{work.grad_q.data + head * work.head_dim, work.grad_q.stride}.from(
-                   block.begin));
+    sums.write(
+        factors, block.count,
+        AttentionOperand<C>{work.grad_q.data + head * work.head_dim, work.grad_q.stride}.from(
+            block.begin));
   }
 }
 
@@ -237,30 +238,21 @@ void store_key_rows(const C* gathered, int64_t gathered_stride, int64_t rows, in
   }
 }
 
-/// Turns a rectangle's finished scores into weights, in place.
-template <class C>
-inline void weigh(C* scores, const Rectangle& r, const C* lse) {
+/// Turns a rectangle's scores into weights and the gradients of weights into those of scores, in
+/// place. Where the mask hides a score, nothing may have been computed: both get 0.
+template <class C, bool kScale, bool kMasked>
+inline void backward_softmax(C* scores, C* grads, const KeyChunk<C>& chunk, const Rectangle& r,
+                             C scale, const C* lse, const C* delta) {
   for (int64_t c = r.column_begin; c < r.column_end; c += kLanes<C>) {
     const Vector<C> shift = load(lse + c);
-    for (int64_t k = r.row_begin; k < r.row_end; ++k) {
-      C* at = scores + k * kBlock + c;
-      store(at, exp2(load(at) - shift));
-    }
-  }
-}
-
-/// From the gradients of a rectangle's weights to those of its scores, in place. Where the mask
-/// hides a score, nothing may have been computed: it gets 0, whatever stands there.
-template <class C>
-inline void backward_softmax(C* grads, const C* weights, const KeyChunk<C>& chunk,
-                             const Rectangle& r, const C* delta) {
-  for (int64_t c = r.column_begin; c < r.column_end; c += kLanes<C>) {
     const Vector<C> mean = load(delta + c);
     for (int64_t k = r.row_begin; k < r.row_end; ++k) {
-      C* at = grads + k * kBlock + c;
-      Vector<C> grad = load(weights + k * kBlock + c) * (load(at) - mean);
-      if (chunk.words != nullptr) grad = visible_lanes(chunk, k, c) ? grad : Vector<C>{};
-      store(at, grad);
+      const Vector<C> score = finished_scores<C, kScale, kMasked>(scores, chunk, k, c, scale);
+      const Vector<C> weight = exp2(score - shift);
+      Vector<C> grad = weight * (load(grads + k * kBlock + c) - mean);
+      if constexpr (kMasked) grad = visible_lanes(chunk, k, c) ? grad : Vector<C>{};
+      store(scores + k * kBlock + c, weight);
+      store(grads + k * kBlock + c, grad);
     }
   }
 }
@@ -352,27 +344,32 @@ void attention_backward(const AttentionBackward<T>& work) {
         typename P::QuerySums grad_q(scratch.grad_q + place * kBlock * k_stride, work.head_dim);
         for_each_chunk<P>(mask, block, begin, end, entry, [&](const KeyChunk<C>& chunk) {
           const int64_t own = chunk.begin - begin;
-          to_come.ask();
+          to_come.ask(512);
           multiply_rows<P>(chunk, k, own, work.head_dim, q_transposed, weights);
-          to_come.ask();
+          to_come.ask(512);
           multiply_rows<P>(chunk, v, own, work.value_dim, grad_out_transposed, grads);
           for (const Rectangle& r : chunk.by_columns) {
-            finish_scores<C, !P::kScalesQueries>(weights, chunk, r, work.scale * kLog2e<C>);
-            weigh(weights, r, scratch.lse + place * kBlock);
-            backward_softmax(grads, weights, chunk, r, scratch.delta + place * kBlock);
-            grad_q.add(grads, r, k_summed, own + r.row_begin, operands);
+            const C* lse = scratch.lse + place * kBlock;
+            const C* delta = scratch.delta + place * kBlock;
+            const C scale = work.scale * kLog2e<C>;
+            if (chunk.words == nullptr)
+              backward_softmax<C, !P::kScalesQueries, false>(weights, grads, chunk, r, scale, lse,
+                                                             delta);
+            else
+              backward_softmax<C, !P::kScalesQueries, true>(weights, grads, chunk, r, scale, lse,
+                                                            delta);
+            grad_q.add(grads, r, k_summed, own + r.row_begin, true, operands);
           }
-          to_come.ask();
+          to_come.ask(512);
           for (const Rectangle& r : chunk.by_rows) {
             const int64_t row = own + r.row_begin;
             tile_product(r.rows(), v_stride, r.columns(),
                          Left{P::as_left(weights, r, operands), kBlock, 1},
                          grad_out + r.column_begin * v_stride, v_stride, grad_v + row * v_stride,
                          v_stride, true);
-            tile_product(r.rows(), k_stride, r.columns(),
-                         Left{P::as_left(grads, r, operands), kBlock, 1},
-                         q + r.column_begin * k_stride, k_stride, grad_k + row * k_stride, k_stride,
-                         true);
+            tile_product(
+                r.rows(), k_stride, r.columns(), Left{P::as_left(grads, r, operands), kBlock, 1},
+                q + r.column_begin * k_stride, k_stride, grad_k + row * k_stride, k_stride, true);
           }
         });
       };

@@ -1,6 +1,7 @@
 // What forward and backward attention share: a block of up to 64 queries against a chunk of up to
 // 64 keys. Scores of a block stand transposed, keys down and queries across, so that softmax and
-// masks work lane by lane, a lane a query. Only for files that are compiled once for each capability.
+// masks work lane by lane, a lane a query. Only for files that are compiled once for each
+// capability.
 #pragma once
 
 #include <algorithm>
@@ -263,9 +264,8 @@ class RowsToCome {
     ranges_[count_++] = {reinterpret_cast<const std::byte*>(x.data + begin * x.stride),
                          x.stride * kSize, end - begin, dim * kSize};
   }
-  /// Asks for some more.
-  void ask() {
-    int64_t lines = kLinesAtOnce;
+  /// Asks for about so many lines more.
+  void ask(int64_t lines) {
     while (lines > 0 && next_ < count_) {
       Range& range = ranges_[next_];
       for (int64_t at = 0; at < range.row_bytes; at += 64, --lines)
@@ -283,26 +283,21 @@ class RowsToCome {
     int64_t row_bytes;
   };
   static constexpr int kMost = 16;
-  static constexpr int64_t kLinesAtOnce = 128;
   Range ranges_[kMost];
   int count_ = 0;
   int next_ = 0;
 };
 
-/// Scales a rectangle's scores in place, where that was not done to q, and hides those that the
-/// mask hides.
-template <class C, bool kScale>
-inline void finish_scores(C* scores, const KeyChunk<C>& chunk, const Rectangle& r, C scale) {
-  if (!kScale && chunk.words == nullptr) return;
-  for (int64_t k = r.row_begin; k < r.row_end; ++k)
-    for (int64_t c = r.column_begin; c < r.column_end; c += kLanes<C>) {
-      C* at = scores + k * kBlock + c;
-      Vector<C> score = load(at);
-      if constexpr (kScale) score *= scale;
-      if (chunk.words != nullptr)
-        score = visible_lanes(chunk, k, c) ? score : broadcast(-kInfinity<C>);
-      store(at, score);
-    }
+/// The scores of a vector of queries for one row of a chunk: scaled, where that was not done to q,
+/// and -inf where the mask hides them and nothing may have been computed.
+template <class C, bool kScale, bool kMasked>
+inline Vector<C> finished_scores(const C* scores, const KeyChunk<C>& chunk, int64_t row,
+                                 int64_t column, C scale) {
+  Vector<C> score = load(scores + row * kBlock + column);
+  if constexpr (kScale) score *= scale;
+  if constexpr (kMasked)
+    score = visible_lanes(chunk, row, column) ? score : broadcast(-kInfinity<C>);
+  return score;
 }
 
 }  // namespace coeus::COEUS_CPU_NAMESPACE

@@ -20,17 +20,21 @@ struct OnlineSoftmax {
 
 /// Turns a rectangle's scores of some queries, kVectors vectors from `column` on, into weights, and
 /// takes them into the running sums.
-template <class C, int kVectors>
-inline void absorb_columns(OnlineSoftmax<C>& softmax, C* scores, const Rectangle& r,
-                           int64_t column) {
+template <class C, bool kScale, bool kMasked, int kVectors>
+inline void absorb_columns(OnlineSoftmax<C>& softmax, C* scores, const KeyChunk<C>& chunk,
+                           const Rectangle& r, C scale, int64_t column) {
   using V = Vector<C>;
   V largest[kVectors];
   V shift[kVectors];
   V sum[kVectors];
   for (int n = 0; n < kVectors; ++n) largest[n] = load(softmax.largest + column + n * kLanes<C>);
   for (int64_t k = r.row_begin; k < r.row_end; ++k)
-    for (int n = 0; n < kVectors; ++n)
-      largest[n] = larger(largest[n], load(scores + k * kBlock + column + n * kLanes<C>));
+    for (int n = 0; n < kVectors; ++n) {
+      const int64_t c = column + n * kLanes<C>;
+      const V score = finished_scores<C, kScale, kMasked>(scores, chunk, k, c, scale);
+      if constexpr (kScale || kMasked) store(scores + k * kBlock + c, score);
+      largest[n] = larger(largest[n], score);
+    }
   for (int n = 0; n < kVectors; ++n) {
     const int64_t at = column + n * kLanes<C>;
     // A query that has seen nothing yet: -inf - (-inf) would be NaN.
@@ -50,12 +54,13 @@ inline void absorb_columns(OnlineSoftmax<C>& softmax, C* scores, const Rectangle
   for (int n = 0; n < kVectors; ++n) store(softmax.sum + column + n * kLanes<C>, sum[n]);
 }
 
-template <class C>
-void absorb(OnlineSoftmax<C>& softmax, C* scores, const Rectangle& r) {
+template <class C, bool kScale, bool kMasked>
+void absorb(OnlineSoftmax<C>& softmax, C* scores, const KeyChunk<C>& chunk, const Rectangle& r,
+            C scale) {
   int64_t c = r.column_begin;
   for (; c + 2 * kLanes<C> <= r.column_end; c += 2 * kLanes<C>)
-    absorb_columns<C, 2>(softmax, scores, r, c);
-  if (c < r.column_end) absorb_columns<C, 1>(softmax, scores, r, c);
+    absorb_columns<C, kScale, kMasked, 2>(softmax, scores, chunk, r, scale, c);
+  if (c < r.column_end) absorb_columns<C, kScale, kMasked, 1>(softmax, scores, chunk, r, scale, c);
 }
 
 /// Packed tiles of keys and values, the last ones that calls with the same scratch went through.
@@ -81,8 +86,8 @@ class KeyTiles {
     const int64_t begin = tile * mask.tile_k;
     const int64_t rows = std::min(mask.tile_k, mask.key_length - begin);
     const int64_t value_size = value_bytes(mask, work.value_dim);
-    std::byte* v = work.scratch + kNameBytes +
-                   tile % kTiles * (key_bytes(mask, work.head_dim) + value_size);
+    std::byte* v =
+        work.scratch + kNameBytes + tile % kTiles * (key_bytes(mask, work.head_dim) + value_size);
     std::byte* k = v + value_size;
     if (!holds(work, tile)) {
       if constexpr (!P::template kReadsInPlace<T>)
@@ -139,6 +144,27 @@ RowsToCome rows_of_next_tile(const AttentionForward<T>& work) {
   return rows;
 }
 
+/// The columns of queries whose sums have begun: the first rectangle makes them, so that they need
+/// not be cleared before.
+template <class P>
+class BegunColumns {
+ public:
+  void add(const Rectangle& r) { begun_ |= steps_of(r); }
+  bool none_of(const Rectangle& r) const { return (begun_ & steps_of(r)) == 0; }
+  /// Sets the sums of a rectangle's columns that have not begun to 0.
+  void clear_others(const Rectangle& r, typename P::QuerySums& sums) const {
+    if ((begun_ & steps_of(r)) == steps_of(r)) return;
+    for (int64_t c = r.column_begin; c < r.column_end; c += P::kColumnStep)
+      if (none_of({0, 0, c, c + P::kColumnStep})) sums.clear(c, c + P::kColumnStep);
+  }
+
+ private:
+  static uint64_t steps_of(const Rectangle& r) {
+    return ((uint64_t{1} << r.columns() / P::kColumnStep) - 1) << r.column_begin / P::kColumnStep;
+  }
+  uint64_t begun_ = 0;
+};
+
 /// What a block of queries is worked on in.
 template <class P>
 struct ForwardScratch {
@@ -164,10 +190,11 @@ void attention_forward_block(const AttentionForward<T>& work, QueryBlock block,
   typename P::QuerySums out(scratch.out.data(), work.value_dim);
   pack_right_transposed<P>(work.q, block, work.head_dim, P::kScalesQueries ? scale : C{1},
                            scratch.queries.data());
-  out.clear();
   OnlineSoftmax<C> softmax;
   std::fill_n(softmax.largest, kBlock, -kInfinity<C>);
   std::fill_n(softmax.sum, kBlock, C{});
+
+  BegunColumns<P> begun;
 
   const auto visit_tile = [&](int64_t tile, int64_t entry) {
     const int64_t begin = tile * mask.tile_k;
@@ -180,17 +207,23 @@ void attention_forward_block(const AttentionForward<T>& work, QueryBlock block,
     const int64_t first_row = whole ? 0 : begin;
     for_each_chunk<P>(mask, block, begin, end, entry, [&](const KeyChunk<C>& chunk) {
       const int64_t at = chunk.begin - first_row;
-      to_come.ask();
+      to_come.ask(192);
       multiply_rows<P>(chunk, k, at, work.head_dim, scratch.queries.data(), scores);
-      to_come.ask();
+      to_come.ask(192);
+      for (const Rectangle& r : chunk.by_columns)
+        if (chunk.words == nullptr)
+          absorb<C, !P::kScalesQueries, false>(softmax, scores, chunk, r, scale);
+        else
+          absorb<C, !P::kScalesQueries, true>(softmax, scores, chunk, r, scale);
+      to_come.ask(192);
       for (const Rectangle& r : chunk.by_columns) {
-        finish_scores<C, !P::kScalesQueries>(scores, chunk, r, scale);
-        absorb(softmax, scores, r);
-      }
-      to_come.ask();
-      for (const Rectangle& r : chunk.by_columns) {
-        out.multiply(softmax.shrink, r);
-        out.add(scores, r, v, at + r.row_begin, scratch.operands);
+        const bool first = begun.none_of(r);
+        if (!first) {
+          begun.clear_others(r, out);
+          out.multiply(softmax.shrink, r);
+        }
+        out.add(scores, r, v, at + r.row_begin, !first, scratch.operands);
+        begun.add(r);
       }
     });
   };
@@ -210,6 +243,7 @@ void attention_forward_block(const AttentionForward<T>& work, QueryBlock block,
       work.lse[block.begin + c] =
           blind ? -kInfinity<C> : softmax.largest[c] * kLn2<C> + std::log(sum);
   }
+  begun.clear_others({0, 0, 0, kBlock}, out);
   out.write(softmax.shrink, block.count, work.out.from(block.begin));
 }
 

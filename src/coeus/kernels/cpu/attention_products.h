@@ -106,7 +106,10 @@ struct PlainProducts {
   class QuerySums {
    public:
     QuerySums(C* data, int64_t dim) : data_(data), dim_(dim), stride_(padded(dim)) {}
-    void clear() { std::fill_n(data_, kBlock * stride_, C{}); }
+    /// Sets the sums of queries [begin, end) to 0.
+    void clear(int64_t begin, int64_t end) {
+      std::fill_n(data_ + begin * stride_, (end - begin) * stride_, C{});
+    }
     /// Multiplies the sums of the rectangle's queries, each by its factor.
     void multiply(const C* factors, const Rectangle& r) {
       for (int64_t c = r.column_begin; c < r.column_end; ++c) {
@@ -115,12 +118,13 @@ struct PlainProducts {
         for (int64_t d = 0; d < stride_; d += kLanes<C>) store(sum + d, load(sum + d) * factors[c]);
       }
     }
-    /// Adds, to the sums of the rectangle's queries, its `weights` times rows of tokens, packed, of
-    /// which its first is number `begin`.
+    /// Makes the sums of the rectangle's queries, or adds to them, its `weights` times rows of
+    /// tokens, packed, of which its first is number `begin`.
     void add(const C* weights, const Rectangle& r, const SummedRows& rows, int64_t begin,
-             OperandScratch&) {
+             bool accumulate, OperandScratch&) {
       tile_product(r.columns(), stride_, r.rows(), Strided<C>{weights + r.place(), 1, kBlock},
-                   rows.from(begin), stride_, data_ + r.column_begin * stride_, stride_, true);
+                   rows.from(begin), stride_, data_ + r.column_begin * stride_, stride_,
+                   accumulate);
     }
     /// Writes the sums of the first `count` queries, each times its factor.
     template <class T>

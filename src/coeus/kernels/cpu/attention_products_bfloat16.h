@@ -144,7 +144,10 @@ struct BFloat16Products {
   class QuerySums {
    public:
     QuerySums(float* data, int64_t dim) : data_(data), dim_(dim) {}
-    void clear() { std::fill_n(data_, padded(dim_) * kBlock, 0.0F); }
+    void clear(int64_t begin, int64_t end) {
+      for (int64_t d = 0; d < padded(dim_); ++d)
+        std::fill(data_ + d * kBlock + begin, data_ + d * kBlock + end, 0.0F);
+    }
     void multiply(const float* factors, const Rectangle& r) {
       for (int64_t c = r.column_begin; c < r.column_end; c += 16) {
         const Vector<float> factor = load(factors + c);
@@ -156,9 +159,10 @@ struct BFloat16Products {
       }
     }
     void add(const float* weights, const Rectangle& r, const SummedRows& rows, int64_t begin,
-             OperandScratch& scratch) {
+             bool accumulate, OperandScratch& scratch) {
       tile_product(dim_, r.columns(), depth(r.rows()), rows.left(begin),
-                   as_right(weights, r, scratch), kBlock, data_ + r.column_begin, kBlock, true);
+                   as_right(weights, r, scratch), kBlock, data_ + r.column_begin, kBlock,
+                   accumulate);
     }
     template <class T>
     void write(const float* factors, int64_t count, AttentionOperand<T> to) const {

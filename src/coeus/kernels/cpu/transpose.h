@@ -80,7 +80,8 @@ inline void transpose_in(const T* x, int64_t stride, int64_t count, int64_t dim,
       else
         move_square<C>(
             [&](int64_t i) {
-              return c + i < count ? load_some<C>(from + i * stride, dim - d) * factor : Vector<C>{};
+              return c + i < count ? load_some<C>(from + i * stride, dim - d) * factor
+                                   : Vector<C>{};
             },
             [&](int64_t j, Vector<C> row) {
               if (d + j < dim) store(to + j * kBlock, row);
@@ -100,10 +101,9 @@ inline void transpose_out(const C* in, const C* factors, int64_t count, int64_t 
       const C* from = in + d * kBlock + c;
       T* to = x + c * stride + d;
       if (std::is_same_v<C, T> && c + kSize <= count && d + kSize <= dim)
-        move_square<C>([&](int64_t j) { return load(from + j * kBlock) * factor; },
-                       [&](int64_t i, Vector<C> row) {
-                         store(reinterpret_cast<C*>(to + i * stride), row);
-                       });
+        move_square<C>(
+            [&](int64_t j) { return load(from + j * kBlock) * factor; },
+            [&](int64_t i, Vector<C> row) { store(reinterpret_cast<C*>(to + i * stride), row); });
       else
         move_square<C>(
             [&](int64_t j) { return d + j < dim ? load(from + j * kBlock) * factor : Vector<C>{}; },

@@ -66,6 +66,9 @@ void check(const at::Tensor& x, const at::Tensor& table, const at::Tensor& posit
                   positions.size(1) == x.size(1) && positions.scalar_type() == at::kInt,
               "[rope] positions must be int32 [{}, {}], got {} {}", x.size(0), x.size(1),
               c10::toString(positions.scalar_type()), positions.sizes());
+  COEUS_CHECK(table.device() == x.device() && positions.device() == x.device(),
+              "[rope] x is on {}, the table on {} and positions on {}; bring all to one device",
+              x.device().str(), table.device().str(), positions.device().str());
 }
 
 void check_range(const at::Tensor& table, const at::Tensor& positions) {

@@ -93,5 +93,10 @@ TEST(Rope, WrongShapesAreRefused) {
   EXPECT_THROW(rope(at::randn({1, 3, 1, 8}), table(4, 8), positions), Error);
 }
 
+TEST(Rope, ATableOnAnotherDeviceIsRefused) {
+  const at::Tensor positions = at::zeros({1, 2}, at::kInt);
+  EXPECT_THROW(rope(at::randn({1, 2, 1, 8}), table(4, 8).to(at::kMeta), positions), Error);
+}
+
 }  // namespace
 }  // namespace coeus

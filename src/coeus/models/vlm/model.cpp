@@ -75,6 +75,11 @@ std::vector<OrderSensitiveBuffer> Transformer::get_order_sensitive_buffers(int64
   return decoder_->get_order_sensitive_buffers(batch_size, seq_len);
 }
 
+void Transformer::move_buffers(const at::Device& device) {
+  Model::move_buffers(device);
+  decoder_->move_buffers(device);
+}
+
 void Transformer::init_weights(uint64_t seed) {
   decoder_->init_weights(seed);
   encoder_->init_weights(seed, "encoder");

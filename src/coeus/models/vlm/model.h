@@ -44,6 +44,7 @@ class Transformer : public Model {
     return "its images pass through an encoder beside the layers, which no stage has yet; take "
            "another model";
   }
+  void move_buffers(const at::Device& device) override;
   void init_weights(uint64_t seed) override;
   /// The encoder's, then the decoder's.
   std::vector<nn::Block*> blocks() override;

@@ -114,6 +114,14 @@ TEST(Vlm, ImageTokensNeedNotBeLookedForWhereTheirPlacesAreGiven) {
   EXPECT_FALSE(at::equal(batch.logits(*model), found));
 }
 
+TEST(Vlm, TheDecodersTableMovesWithTheBuffers) {
+  const TestBatch batch;
+  const auto model = small_model();
+  EXPECT_NO_THROW(batch.logits(*model));
+  model->move_buffers(at::kMeta);
+  EXPECT_THROW(batch.logits(*model), Error);
+}
+
 TEST(Vlm, MasksAreNamedAndMayBeReplaced) {
   const TestBatch batch;
   const auto masks = batch.masks(*small_model());

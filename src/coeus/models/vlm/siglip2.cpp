@@ -8,6 +8,7 @@
 
 #include "coeus/base/error.h"
 #include "coeus/models/vlm/masks.h"
+#include "coeus/nn/autocast.h"
 #include "coeus/nn/init.h"
 
 namespace coeus::vlm {
@@ -28,6 +29,17 @@ std::string joined(const std::string& prefix, const std::string& name) {
   return prefix.empty() ? name : prefix + "." + name;
 }
 
+/// What each of `count` places along an image takes of the `side` places along the square: [count,
+/// side], the weights of LibTorch's own resizing. As products with them resizing has a gradient
+/// that is added up in one order on a GPU too, which LibTorch's has not.
+at::Tensor resizing_weights(int64_t side, int64_t count) {
+  const at::Tensor units = at::eye(side).view({1, side, 1, side});
+  return at::_upsample_bilinear2d_aa(units, at::IntArrayRef({1, count}), /*align_corners=*/false,
+                                     std::nullopt, std::nullopt)
+      .view({side, count})
+      .t();
+}
+
 }  // namespace
 
 at::Tensor resized_position_embeddings(const at::Tensor& table, int64_t side,
@@ -35,12 +47,12 @@ at::Tensor resized_position_embeddings(const at::Tensor& table, int64_t side,
   COEUS_CHECK(grid.rows > 0 && grid.columns > 0,
               "[siglip2] an image of {} x {} patches has nothing to see; give it 1 x 1 or more",
               grid.rows, grid.columns);
-  const at::Tensor square =
-      table.to(at::kFloat).view({side, side, table.size(1)}).permute({2, 0, 1}).unsqueeze(0);
-  const at::Tensor resized =
-      at::_upsample_bilinear2d_aa(square, at::IntArrayRef({grid.rows, grid.columns}),
-                                  /*align_corners=*/false, std::nullopt, std::nullopt);
-  return resized[0].permute({1, 2, 0}).flatten(0, 1);
+  const nn::Autocast off(at::kFloat);
+  const int64_t dim = table.size(1);
+  const at::Tensor of_rows = resizing_weights(side, grid.rows).to(table.device());
+  const at::Tensor of_columns = resizing_weights(side, grid.columns).to(table.device());
+  const at::Tensor by_rows = of_rows.mm(table.to(at::kFloat).view({side, side * dim}));
+  return of_columns.matmul(by_rows.view({grid.rows, side, dim})).flatten(0, 1);
 }
 
 VisionEmbeddings::VisionEmbeddings(const Siglip2Sizes& sizes, const at::TensorOptions& options)

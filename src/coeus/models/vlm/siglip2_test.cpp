@@ -70,8 +70,8 @@ TEST(Siglip2, PositionEmbeddingsAreResizedByTriangles) {
   constexpr int64_t kSide = 6, kDim = 3;
   torch::manual_seed(1);
   const at::Tensor table = at::randn({kSide * kSide, kDim});
-  for (const ImageGrid& grid :
-       {ImageGrid{6, 6}, ImageGrid{1, 1}, ImageGrid{2, 9}, ImageGrid{13, 4}, ImageGrid{20, 20}}) {
+  for (const ImageGrid& grid : {ImageGrid{6, 6}, ImageGrid{1, 1}, ImageGrid{2, 9}, ImageGrid{13, 4},
+                                ImageGrid{9, 1}, ImageGrid{20, 20}}) {
     const auto rows = triangle_weights(kSide, grid.rows);
     const auto columns = triangle_weights(kSide, grid.columns);
     const at::Tensor resized = resized_position_embeddings(table, kSide, grid);

@@ -36,8 +36,7 @@ inline void product_block(int64_t depth, Strided<C> a, const C* b, int64_t b_str
 #pragma GCC unroll 8
   for (int m = 0; m < kRows; ++m)
 #pragma GCC unroll 8
-    for (int n = 0; n < kVectors; ++n)
-      sums[m][n] = accumulate ? load(out + m * out_stride + n * kLanes<C>) : Vector<C>{};
+    for (int n = 0; n < kVectors; ++n) sums[m][n] = Vector<C>{};
   for (int64_t k = 0; k < depth; ++k) {
     Vector<C> row[kVectors];
 #pragma GCC unroll 8
@@ -49,10 +48,14 @@ inline void product_block(int64_t depth, Strided<C> a, const C* b, int64_t b_str
       for (int n = 0; n < kVectors; ++n) sums[m][n] += factor * row[n];
     }
   }
+  // What was there is added last: sums of sums lose less to rounding than one long sum.
 #pragma GCC unroll 8
   for (int m = 0; m < kRows; ++m)
 #pragma GCC unroll 8
-    for (int n = 0; n < kVectors; ++n) store(out + m * out_stride + n * kLanes<C>, sums[m][n]);
+    for (int n = 0; n < kVectors; ++n) {
+      C* at = out + m * out_stride + n * kLanes<C>;
+      store(at, accumulate ? load(at) + sums[m][n] : sums[m][n]);
+    }
 }
 
 template <class C, int kRows, int kVectors, bool kUnitRows>

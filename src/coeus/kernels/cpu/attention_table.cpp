@@ -7,12 +7,8 @@ namespace coeus::COEUS_CPU_NAMESPACE {
 template <class T>
 constexpr CpuAttentionKernels<T> attention_table() {
   using P = PlainProducts<AttentionCompute<T>>;
-  return {P::LeftRows::bytes,
-          P::LeftRows::template pack<T>,
-          P::SummedRows::template pack<T>,
-          KeyTiles<P, T>::bytes,
-          attention_forward<P, T>,
-          BackwardScratch<P, T>::bytes,
+  return {P::LeftRows::bytes,      P::LeftRows::template pack<T>, P::SummedRows::template pack<T>,
+          KeyTiles<P, T>::bytes,   attention_forward<P, T>,       BackwardScratch<P, T>::bytes,
           attention_backward<P, T>};
 }
 

@@ -226,18 +226,6 @@ void store_no_gradient(const AttentionBackward<T>& work, int64_t head, int64_t t
                 AttentionCompute<T>{});
 }
 
-/// Writes gradients that were gathered for `rows` keys or values, times `factor`.
-template <class T, class C>
-void store_key_rows(const C* gathered, int64_t gathered_stride, int64_t rows, int64_t dim, C factor,
-                    AttentionOperand<T> to) {
-  prefetch_rows(to, {0, std::min(kRowsAhead, rows)}, dim);
-  for (int64_t i = 0; i < rows; ++i) {
-    if (i + kRowsAhead < rows) prefetch_row(to, i + kRowsAhead, dim);
-    for (int64_t d = 0; d < dim; ++d)
-      to.data[i * to.stride + d] = from_compute<T>(gathered[i * gathered_stride + d] * factor);
-  }
-}
-
 /// Turns a rectangle's scores into weights and the gradients of weights into those of scores, in
 /// place. Where the mask hides a score, nothing may have been computed: both get 0.
 template <class C, bool kScale, bool kMasked>
@@ -388,8 +376,10 @@ void attention_backward(const AttentionBackward<T>& work) {
       for (int64_t j = lists.partial_offsets[tile]; j < lists.partial_offsets[tile + 1]; ++j)
         visit_tile(lists.partial_tiles[j], mask.by_key_entries[j]);
       if (h + 1 == work.heads) {
-        store_key_rows(grad_k, k_stride, rows, work.head_dim, work.scale, work.grad_k.from(begin));
-        store_key_rows(grad_v, v_stride, rows, work.value_dim, C{1}, work.grad_v.from(begin));
+        const auto scale = [&](int64_t /*row*/) { return work.scale; };
+        const auto one = [](int64_t /*row*/) { return C{1}; };
+        write_rows(grad_k, k_stride, rows, work.head_dim, scale, work.grad_k.from(begin));
+        write_rows(grad_v, v_stride, rows, work.value_dim, one, work.grad_v.from(begin));
       }
     }
   }

@@ -45,6 +45,22 @@ void copy_rows(AttentionOperand<const T> x, int64_t rows, int64_t dim, C* to, in
   }
 }
 
+/// Writes `rows` rows [rows, stride], row i times factor(i), converted.
+template <class T, class C, class F>
+void write_rows(const C* from, int64_t stride, int64_t rows, int64_t dim, const F& factor,
+                AttentionOperand<T> to) {
+  prefetch_rows(to, {0, std::min(kRowsAhead, rows)}, dim);
+  for (int64_t i = 0; i < rows; ++i, from += stride) {
+    if (i + kRowsAhead < rows) prefetch_row(to, i + kRowsAhead, dim);
+    T* row = to.data + i * to.stride;
+    const C by = factor(i);
+    int64_t d = 0;
+    if constexpr (std::is_same_v<C, T>)
+      for (; d + kLanes<C> <= dim; d += kLanes<C>) store(row + d, load(from + d) * by);
+    for (; d < dim; ++d) row[d] = from_compute<T>(from[d] * by);
+  }
+}
+
 /// Operands in the type C that everything is computed in; scores serve as operands as they stand.
 template <class C>
 struct PlainProducts {
@@ -129,15 +145,8 @@ struct PlainProducts {
     /// Writes the sums of the first `count` queries, each times its factor.
     template <class T>
     void write(const C* factors, int64_t count, AttentionOperand<T> to) const {
-      for (int64_t c = 0; c < count; ++c) {
-        if (c + kRowsAhead < count) prefetch_row(to, c + kRowsAhead, dim_);
-        const C* sum = data_ + c * stride_;
-        T* row = to.data + c * to.stride;
-        int64_t d = 0;
-        if constexpr (std::is_same_v<C, T>)
-          for (; d + kLanes<C> <= dim_; d += kLanes<C>) store(row + d, load(sum + d) * factors[c]);
-        for (; d < dim_; ++d) row[d] = from_compute<T>(sum[d] * factors[c]);
-      }
+      write_rows(
+          data_, stride_, count, dim_, [&](int64_t c) { return factors[c]; }, to);
     }
 
    private:
